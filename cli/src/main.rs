@@ -1,0 +1,2 @@
+//! The sealdex binary.
+fn main() {}

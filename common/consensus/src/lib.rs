@@ -1,0 +1,1 @@
+//! Replicated groups: one door, propose and apply.

@@ -1,0 +1,15 @@
+//! The vocabulary that every part of Sealdex shares: ids and units as newtypes, limits, error codes, placement.
+//!
+//! This crate knows nothing of storage, networks, keys or clocks, and depends on none of our other crates.
+//! Everything may depend on it.
+
+mod error;
+mod ids;
+pub mod limits;
+mod placement;
+mod units;
+
+pub use error::ErrorCode;
+pub use ids::{BlockId, BlobLabel, ClusterLabel, ClusterNo, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
+pub use placement::Placement;
+pub use units::{Dimension, Metric, Precision, UnitError};

@@ -1,0 +1,41 @@
+//! Every limit of the system, with its unit in its name and its reason beside it. What exceeds one is refused at
+//! the edge, by name.
+
+/// Numbers per vector. Larger embeddings are not seen in practice, and a row should fit in one record.
+pub const DIMENSION_MAX: u32 = 16_384;
+
+/// Characters in an index name, as in the contract.
+pub const INDEX_NAME_CHARS_MAX: usize = 255;
+
+/// Bytes in an item's id. The contract names no limit; ids of 2,000 characters are known to be in use.
+pub const ID_BYTES_MAX: usize = 16 * 1024;
+
+/// Items in one upsert, get or delete: bounds the memory and the log entry that one request may ask for.
+pub const ITEMS_PER_REQUEST_MAX: usize = 100_000;
+
+/// Vectors in one query request.
+pub const QUERIES_PER_REQUEST_MAX: usize = 10_000;
+
+/// Neighbours asked for per query.
+pub const TOP_K_MAX: usize = 100_000;
+
+/// Results of one request, all its queries together (`top_k` times the number of queries).
+pub const RESULTS_PER_REQUEST_MAX: usize = 10_000_000;
+
+/// Bytes of one item's metadata in its stored form.
+pub const METADATA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Levels of nesting in metadata and in filters; deeper JSON is refused while it is parsed.
+pub const NESTING_MAX: usize = 64;
+
+/// Bytes of one item's contents.
+pub const CONTENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of one request body, unless configured otherwise.
+pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Centroids of one generation.
+pub const CLUSTERS_MAX: usize = 65_536;
+
+/// Bytes of one sealed piece of a generation's model.
+pub const BLOB_BYTES_MAX: usize = 1024 * 1024;

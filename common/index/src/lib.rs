@@ -1,0 +1,1 @@
+//! Pure mathematics of the index: no IO, no async, no cryptography.

@@ -1,0 +1,1 @@
+//! REST edge, catalogue, key custody, planning, fan-out and merge, jobs.

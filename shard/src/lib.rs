@@ -1,0 +1,1 @@
+//! Shard node: sealed storage, scan, resolve, maintenance.

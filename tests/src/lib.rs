@@ -1,0 +1,1 @@
+//! Everything that crosses a process; nothing here is shipped.
