@@ -1,0 +1,124 @@
+//! Sealing and opening of records: which key, which binding, which bytes.
+
+use crate::aad::{Aad, BINDING_BYTES, Binding, FORMAT, RecordKind, Scope};
+use crate::aead::{NONCE_BYTES, TAG_BYTES};
+use crate::error::OpenError;
+use crate::kdf::Kdf;
+use crate::kind_keys::{KindKeys, SEALS_PER_SUB_EPOCH, SubEpoch};
+use crate::labels;
+use crate::random;
+use crate::secret::Secret;
+use sealdex_core::{IndexId, KeyEpoch};
+
+/// How much longer a sealed record is than its plaintext. It reads
+/// `[format][sub-epoch 8][nonce 12][ciphertext][tag 16]`.
+pub const SEALED_OVERHEAD: usize = 1 + size_of::<SubEpoch>() + NONCE_BYTES + TAG_BYTES;
+
+/// The keys of one scope of one index in one key epoch, one for each kind of record. Share it in an `Arc` and keep it
+/// while it is in use: each one that seals makes records under a sub-epoch of its own, which has to be derived again
+/// wherever they are opened.
+pub struct DataKeys {
+    index: IndexId,
+    epoch: KeyEpoch,
+    scope: [u8; 3],
+    kinds: [KindKeys; RecordKind::ALL.len()],
+}
+
+impl DataKeys {
+    pub(crate) fn derive(read_root: &Secret, index: IndexId, epoch: KeyEpoch, scope: Scope) -> Self {
+        Self::derive_with_budget(read_root, index, epoch, scope, SEALS_PER_SUB_EPOCH)
+    }
+
+    fn derive_with_budget(
+        read_root: &Secret,
+        index: IndexId,
+        epoch: KeyEpoch,
+        scope: Scope,
+        budget: u64,
+    ) -> Self {
+        let scope = scope.encode();
+        let place: [&[u8]; 3] = [&index.0.to_be_bytes(), &epoch.0.to_be_bytes(), &scope];
+        let scope_root = Kdf::new(&Kdf::new(read_root).derive(labels::DATA_SCOPE, &place));
+        let kinds = RecordKind::ALL
+            .map(|kind| KindKeys::new(&scope_root.derive(labels::RECORD_KIND, &[&[kind as u8]]), budget));
+        Self {
+            index,
+            epoch,
+            scope,
+            kinds,
+        }
+    }
+
+    /// Seals `plaintext` as the record that `aad` describes.
+    pub fn seal(&self, aad: &Aad<'_>, plaintext: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        self.seal_into(aad, plaintext, &mut sealed);
+        sealed
+    }
+
+    /// Like [`DataKeys::seal`], appending [`SEALED_OVERHEAD`] more bytes than `plaintext` has to `out`.
+    pub fn seal_into(&self, aad: &Aad<'_>, plaintext: &[u8], out: &mut Vec<u8>) {
+        // All of it at once: a buffer that grew later would leave plaintext behind in freed memory.
+        out.reserve(plaintext.len() + SEALED_OVERHEAD);
+        let key = self.of(aad.kind).to_seal();
+        let nonce: [u8; NONCE_BYTES] = random::random();
+        out.push(FORMAT);
+        out.extend_from_slice(&key.sub_epoch);
+        out.extend_from_slice(&nonce);
+        let start = out.len();
+        out.extend_from_slice(plaintext);
+        let tag = key
+            .key
+            .seal(&nonce, &self.bind(aad, &key.sub_epoch), &mut out[start..]);
+        out.extend_from_slice(&tag);
+    }
+
+    /// Opens a record that was sealed as what `aad` describes.
+    pub fn open(&self, aad: &Aad<'_>, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let mut plaintext = Vec::new();
+        self.open_into(aad, sealed, &mut plaintext)?;
+        Ok(plaintext)
+    }
+
+    /// Like [`DataKeys::open`], replacing what `out` holds and keeping its capacity. `out` is empty after an error.
+    pub fn open_into(&self, aad: &Aad<'_>, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let opened = self.open_parsed(aad, sealed, out);
+        if opened.is_err() {
+            out.clear();
+        }
+        opened
+    }
+
+    fn open_parsed(&self, aad: &Aad<'_>, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let rest = sealed.strip_prefix(&[FORMAT]).ok_or(OpenError)?;
+        let (sub_epoch, rest) = rest
+            .split_first_chunk::<{ size_of::<SubEpoch>() }>()
+            .ok_or(OpenError)?;
+        let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(OpenError)?;
+        // Not cleared before: bytes that are about to be overwritten need not be zeroed first.
+        out.resize(ciphertext.len(), 0);
+        let binding = self.bind(aad, sub_epoch);
+        self.of(aad.kind)
+            .open_with(sub_epoch, |key| key.open(nonce, &binding, ciphertext, tag, out))
+    }
+
+    fn of(&self, kind: RecordKind) -> &KindKeys {
+        &self.kinds[kind as usize - 1]
+    }
+
+    fn bind(&self, aad: &Aad<'_>, sub_epoch: &SubEpoch) -> [u8; BINDING_BYTES] {
+        Binding {
+            purpose: aad.kind as u8,
+            part: aad.part,
+            index: self.index,
+            epoch: self.epoch,
+            scope: self.scope,
+            label: aad.label,
+            generation: aad.generation,
+            op: aad.op,
+            sub_epoch,
+        }
+        .encode()
+    }
+}
