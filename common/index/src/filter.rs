@@ -1,0 +1,196 @@
+//! Filters over metadata: parsed once into a tree of conditions, then evaluated row by row or column by column.
+//!
+//! Knows nothing of vectors, blocks or where metadata is stored. The rules are the REST contract's; where that leaves
+//! room, the rule here is the one written down.
+//!
+//! # Structure
+//!
+//! - `{}` matches everything, also as an element of a list or under `$not`. Several keys, and several operators of one
+//!   field, mean AND.
+//! - `$and`, `$or`, `$nor` take a list of filters, `$not` takes one filter. `$and: []` matches everything, `$or: []`
+//!   nothing, `$nor: []` everything. `$and` with an object in place of the list matches nothing, as in the contract;
+//!   any other operand is refused.
+//! - Any other key is a field. A dot descends into an object, never into an array; so a key that itself has a dot is out
+//!   of reach. `null` counts as missing, at the end of a path as well as on its way.
+//!
+//! # Conditions
+//!
+//! | condition | holds for |
+//! |---|---|
+//! | `f: v`, `$eq: v` | a value that equals `v`, or an array with such an element |
+//! | `$ne: v` | a field that is there, and for which `$eq: v` does not hold |
+//! | `$in: [v, …]`, `$nin` | `$eq` for one of them; `$nin` for all other items, missing fields included. One scalar stands for a list of one |
+//! | `$gt $gte $lt $lte: n` | a number, or an array with a number, on that side of `n` |
+//! | `$exists: b` | `true`: a field that is there; `false`: one that is missing |
+//! | `$regex: s` | a string in which the pattern is found ([`pattern`]); elements of arrays are not looked at |
+//! | `$type: s` | a value of type `string`, `number`, `boolean`, `array` or `object`; elements are not looked at |
+//! | `$contains: v` | a string that has the string `v` in it, or an array with an element that equals `v` |
+//!
+//! - Equality looks at the type: `1` equals `1.0`, but neither `"1"` nor `true`; `""` is a string like any other. Numbers
+//!   compare exactly, also beyond 2^53.
+//! - An array as operand equals nothing, not even an equal array, and neither does an array inside `$in`.
+//! - An object as operand compares whole, and only in the bare form `f: {…}` (also with the elements of an array). Under
+//!   `$eq`, `$in` or a comparison it equals nothing, hence under `$ne` it matches every item that has the field.
+//! - `$gt` and its like hold for no item if the operand is a string, a boolean, an array or an object.
+//! - `null` and `{}` are no operand of any condition, and no element of `$in`: `$exists` asks for what is missing. An
+//!   operand of a wrong type is refused for `$exists`, `$regex`, `$type` and `$contains` (string, number or boolean).
+//! - An object operand is either operators or, without a single `$` key, a value; a mixture is refused.
+
+mod condition;
+mod parse;
+mod pattern;
+
+use crate::columns::{Columns, RowSet};
+use crate::metadata::{Metadata, View, put_value};
+use condition::Condition;
+use sealdex_core::{ErrorCode, limits};
+
+/// Conditions in one filter: bounds what a filter costs for each block.
+pub const CONDITIONS_MAX: usize = 1_024;
+
+/// Values in one filter, elements of `$in` included: bounds what is kept of a request.
+pub const VALUES_MAX: usize = 65_536;
+
+/// A filter, compiled. Holds the client's operands, so it has no `Debug`.
+#[derive(Clone)]
+pub struct Filter(Node);
+
+#[derive(Clone)]
+enum Node {
+    Condition(Condition),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+}
+
+/// A filter that is refused. The text names operator and field, never an operand.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FilterError {
+    /// Not an object where a filter belongs.
+    #[error("{place} must be an object such as {{\"field\": \"value\"}}")]
+    NotAFilter {
+        /// What should have been one.
+        place: String,
+    },
+    /// A key with `$` that is not a logical operator, where only those and fields may stand.
+    #[error("unknown operator {operator}: use $and, $or, $nor, $not or the name of a field")]
+    UnknownLogic {
+        /// The key.
+        operator: String,
+    },
+    /// An operator that does not exist.
+    #[error(
+        "unknown operator {operator} for field {field}: use $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $regex, $type or $contains"
+    )]
+    UnknownOperator {
+        /// The operator.
+        operator: String,
+        /// The field.
+        field: String,
+    },
+    /// Operators and plain keys in one object.
+    #[error(
+        "field {field} has operators and plain keys in one object: use only operators, or the path {field}.key"
+    )]
+    Mixed {
+        /// The field.
+        field: String,
+    },
+    /// A logical operator's operand is not what it needs.
+    #[error("{operator} needs {needs}")]
+    BadLogic {
+        /// The operator.
+        operator: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// An operator's operand is not what it needs.
+    #[error("{operator} of field {field} needs {needs}")]
+    BadOperand {
+        /// The operator.
+        operator: &'static str,
+        /// The field.
+        field: String,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// A pattern that is not one, or that is beyond what can be evaluated in bounded time.
+    #[error("$regex of field {field}: {reason}")]
+    BadPattern {
+        /// The field.
+        field: String,
+        /// What is wrong, and what to write instead.
+        reason: &'static str,
+    },
+    /// Nested beyond [`limits::NESTING_MAX`].
+    #[error("a filter may be nested at most {max} levels deep", max = limits::NESTING_MAX)]
+    TooDeep,
+    /// More than [`CONDITIONS_MAX`] conditions.
+    #[error(
+        "a filter may have at most {CONDITIONS_MAX} conditions: replace alternatives for one field by $in"
+    )]
+    TooManyConditions,
+    /// More than [`VALUES_MAX`] values.
+    #[error("a filter may hold at most {VALUES_MAX} values: split the request")]
+    TooManyValues,
+}
+
+impl FilterError {
+    /// What it means to a caller.
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::Invalid
+    }
+}
+
+impl Filter {
+    /// Compiles a filter; `None` if it is `{}`, which matches everything.
+    pub fn parse(filter: &serde_json::Value) -> Result<Option<Filter>, FilterError> {
+        Ok(parse::parse(filter)?.map(Filter))
+    }
+
+    /// Whether one item's metadata matches.
+    pub fn matches(&self, metadata: &Metadata) -> bool {
+        self.0.matches(metadata, &mut Vec::new())
+    }
+
+    /// The rows of a block that match.
+    pub fn select(&self, columns: &Columns<'_>) -> RowSet {
+        self.0.select(columns)
+    }
+}
+
+impl Node {
+    fn matches(&self, metadata: &Metadata, encoded: &mut Vec<u8>) -> bool {
+        match self {
+            Node::Condition(condition) => metadata.as_map().get(condition.key()).is_some_and(|value| {
+                encoded.clear();
+                put_value(encoded, value);
+                condition.holds(View::of_checked(encoded))
+            }),
+            Node::All(nodes) => nodes.iter().all(|node| node.matches(metadata, encoded)),
+            Node::Any(nodes) => nodes.iter().any(|node| node.matches(metadata, encoded)),
+            Node::Not(node) => !node.matches(metadata, encoded),
+        }
+    }
+
+    fn select(&self, columns: &Columns<'_>) -> RowSet {
+        let rows = columns.rows();
+        match self {
+            Node::Condition(condition) => match columns.column(condition.key()) {
+                Some(column) => column.rows_where(rows, |value| condition.holds(value)),
+                None => RowSet::none(rows),
+            },
+            Node::All(nodes) => nodes.iter().fold(RowSet::all(rows), |mut set, node| {
+                if !set.is_empty() {
+                    set.and(&node.select(columns));
+                }
+                set
+            }),
+            Node::Any(nodes) => nodes.iter().fold(RowSet::none(rows), |mut set, node| {
+                set.or(&node.select(columns));
+                set
+            }),
+            Node::Not(node) => node.select(columns).not(),
+        }
+    }
+}
