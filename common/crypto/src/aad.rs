@@ -111,3 +111,81 @@ impl Binding<'_> {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Fields = ((u8, u8, u64, u32), ([u8; 3], [u8; 16], u32), ([u8; 16], [u8; 8]));
+
+    fn encode(
+        ((purpose, part, index, epoch), (scope, label, generation), (op, sub_epoch)): &Fields,
+    ) -> [u8; 62] {
+        Binding {
+            purpose: *purpose,
+            part: *part,
+            index: IndexId(*index),
+            epoch: KeyEpoch(*epoch),
+            scope: *scope,
+            label,
+            generation: Generation(*generation),
+            op,
+            sub_epoch,
+        }
+        .encode()
+    }
+
+    /// Numbers in which few bits are set, so that fields which overlapped would be equal often.
+    fn fields() -> impl Strategy<Value = Fields> {
+        let bit = || 0u8..2;
+        (
+            (bit(), bit(), 0u64..2, 0u32..2),
+            (
+                prop::array::uniform3(bit()),
+                prop::array::uniform16(bit()),
+                0u32..2,
+            ),
+            (prop::array::uniform16(bit()), prop::array::uniform8(bit())),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_field_stands_in_full_at_its_own_place(one in fields(), other: Fields) {
+            let (a, b, c) = one;
+            let (x, y, z) = other;
+            let encoded = encode(&one);
+            prop_assert_eq!(encode(&one), encoded);
+            // Each field of its own replaced by that of the other.
+            let changed: [(Fields, bool); 9] = [
+                (((x.0, a.1, a.2, a.3), b, c), a.0 == x.0),
+                (((a.0, x.1, a.2, a.3), b, c), a.1 == x.1),
+                (((a.0, a.1, x.2, a.3), b, c), a.2 == x.2),
+                (((a.0, a.1, a.2, x.3), b, c), a.3 == x.3),
+                ((a, (y.0, b.1, b.2), c), b.0 == y.0),
+                ((a, (b.0, y.1, b.2), c), b.1 == y.1),
+                ((a, (b.0, b.1, y.2), c), b.2 == y.2),
+                ((a, b, (z.0, c.1)), c.0 == z.0),
+                ((a, b, (c.0, z.1)), c.1 == z.1),
+            ];
+            for (fields, same) in changed {
+                prop_assert_eq!(encode(&fields) == encoded, same);
+            }
+        }
+
+        #[test]
+        fn encodings_are_equal_only_if_all_fields_are(one in fields(), other in fields()) {
+            prop_assert_eq!(encode(&one) == encode(&other), one == other);
+        }
+
+        #[test]
+        fn partitions_and_the_model_are_different_scopes(a: u16, b: u16) {
+            let [one, other] = [a, b].map(|partition| Scope::Partition(PartitionId(partition)).encode());
+            prop_assert_eq!(one == other, a == b);
+            prop_assert_ne!(one, Scope::Model.encode());
+            // A bundle has zeros there.
+            prop_assert_ne!(one, [0; 3]);
+        }
+    }
+}

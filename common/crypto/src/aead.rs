@@ -81,3 +81,6 @@ impl AeadKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,3 +208,6 @@ fn take_u32(bytes: &[u8]) -> Result<(u32, &[u8]), OpenError> {
     let (number, rest) = bytes.split_first_chunk().ok_or(OpenError)?;
     Ok((u32::from_le_bytes(*number), rest))
 }
+
+#[cfg(test)]
+mod tests;

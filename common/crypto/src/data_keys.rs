@@ -122,3 +122,6 @@ impl DataKeys {
         .encode()
     }
 }
+
+#[cfg(test)]
+mod tests;
