@@ -1,0 +1,77 @@
+//! The centroids of a generation, and which of them are nearest.
+
+use crate::kernel::{self, Isa};
+use sealdex_core::ClusterNo;
+
+/// Centroids in prepared space.
+#[derive(Clone)]
+pub struct Centroids {
+    dimension: usize,
+    values: Vec<f32>,
+    /// Half the squared length of each.
+    half_squares: Vec<f32>,
+}
+
+impl Centroids {
+    /// Takes `values`, which are row-major and at least one row.
+    pub fn new(dimension: usize, values: Vec<f32>) -> Self {
+        let half_squares = values
+            .chunks_exact(dimension)
+            .map(|c| kernel::dot(Isa::best(), c, c) / 2.0)
+            .collect();
+        Self {
+            dimension,
+            values,
+            half_squares,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.half_squares.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.half_squares.is_empty()
+    }
+
+    /// The centroid of a cluster.
+    ///
+    /// # Panics
+    /// If there is no such cluster.
+    pub fn get(&self, cluster: ClusterNo) -> &[f32] {
+        &self.values[cluster.0 as usize * self.dimension..][..self.dimension]
+    }
+
+    /// All of them, row-major.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The `count` nearest to `query`, each with its squared distance; nearest first, equals by number.
+    pub(super) fn nearest(&self, query: &[f32], count: usize) -> Vec<(f32, ClusterNo)> {
+        let isa = Isa::best();
+        let square = kernel::dot(isa, query, query);
+        let mut products = vec![0.0; self.len()];
+        kernel::dots(isa, query, &self.values, &mut products);
+        let distance = |(product, half): (&f32, &f32)| (square + 2.0 * (half - product)).max(0.0);
+        let distances = products.iter().zip(&self.half_squares).map(distance);
+        let mut all: Vec<(f32, ClusterNo)> = distances.zip((0..).map(ClusterNo)).collect();
+        let order = |a: &(f32, ClusterNo), b: &(f32, ClusterNo)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        if count < all.len() {
+            all.select_nth_unstable_by(count, order);
+            all.truncate(count);
+        }
+        all.sort_unstable_by(order);
+        all
+    }
+
+    /// The nearest to each of `rows`; equals by number.
+    pub(super) fn assign(&self, rows: &[f32]) -> Vec<ClusterNo> {
+        crate::kmeans::assign(self.dimension, rows, &self.values, &self.half_squares)
+            .into_iter()
+            .map(|(cluster, _)| ClusterNo(cluster))
+            .collect()
+    }
+}

@@ -1,0 +1,304 @@
+//! How many clusters to probe and how many candidates to refine, learned from queries whose answers are known.
+//!
+//! The sample may be a part of the index. A neighbour among `n` rows then stands for `population / n` of them, so the
+//! `k` nearest of the index are judged by the `k * n / population` nearest of the sample, and ranks found in the sample
+//! are scaled back up. That overestimates probes where fewer than one neighbour would be left.
+
+use super::Model;
+use crate::codes::{self, CodesView};
+use crate::kernel;
+use crate::kmeans::half_squares;
+use crate::layout::{LayoutError, Reader};
+use crate::quantiser::Scorer;
+use rayon::prelude::*;
+use sealdex_core::ClusterNo;
+
+/// Neighbour counts that are learned; what lies between is interpolated.
+const LEARNED: [usize; 2] = [10, 100];
+/// Candidates to refine at least, by experience: fewer have to be bought with many more probes.
+const REFINE_MIN: [usize; 2] = [30, 150];
+/// Candidates to refine at most, per neighbour.
+const REFINE_MAX: usize = 20;
+/// What part of the true neighbours must survive the ranking by estimates.
+const KEEP: f64 = 0.995;
+/// Twice the standard error of recall measured with a few hundred queries.
+const MARGIN: f64 = 0.01;
+/// Queries and rows of one blocked product.
+const QUERIES: usize = 16;
+const ROWS: usize = 1_024;
+
+/// Probes and candidates that reach the recall a generation was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probing {
+    clusters: usize,
+    n_probes: [usize; 2],
+    refine: [usize; 2],
+}
+
+/// What [`Probing::learn`] found.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// The settings.
+    pub probing: Probing,
+    /// Recall that they reach for 10 and for 100 neighbours of the sampled queries.
+    pub recall: [f32; 2],
+}
+
+impl Probing {
+    /// Probes everything: for models that are not trained.
+    pub fn everywhere(clusters: usize) -> Self {
+        Self {
+            clusters,
+            n_probes: [clusters; 2],
+            refine: [40, 200],
+        }
+    }
+
+    /// Clusters to probe for `k` neighbours.
+    pub fn n_probes(&self, k: usize) -> usize {
+        let [near, far] = self.n_probes.map(|n| n as f64);
+        let probes = (near * (far / near).powf(decades(k))).ceil();
+        (probes as usize).clamp(1, self.clusters)
+    }
+
+    /// Candidates to refine for `k` neighbours; `k` at least.
+    pub fn refine(&self, k: usize) -> usize {
+        let [near, far] = self.refine.map(|n| n as f64);
+        let candidates = match decades(k) {
+            part @ ..1.0 => near * (far / near).powf(part),
+            _ => far * k as f64 / LEARNED[1] as f64,
+        };
+        (candidates.ceil() as usize).max(k)
+    }
+
+    /// Learns from a sample of `population` rows: `rows` in prepared space (row-major), the cluster of each, and the
+    /// positions of those that serve as queries (each is left out of its own neighbours). `target` is the recall to
+    /// reach. Some hundred queries are enough; the work grows with queries times rows.
+    pub fn learn(
+        model: &Model,
+        rows: &[f32],
+        assignments: &[ClusterNo],
+        queries: &[u32],
+        population: u64,
+        target: f32,
+    ) -> Learned {
+        let sample = Sample::new(model, rows, assignments);
+        let share = (assignments.len() as f64 / population.max(1) as f64).min(1.0);
+        let nearest = LEARNED.map(|k| ((k as f64 * share).round() as usize).max(1));
+        let found = sample.neighbours(queries, nearest[1]);
+        let mut probing = Self::everywhere(model.centroids.len());
+        let mut recall = [1.0; 2];
+        for (i, k) in LEARNED.into_iter().enumerate() {
+            let neighbours: Vec<Neighbour> = found
+                .iter()
+                .flat_map(|all| all.iter().take(nearest[i]))
+                .copied()
+                .collect();
+            if neighbours.is_empty() {
+                continue;
+            }
+            let candidates = rank_that_keeps(neighbours.iter().map(|n| n.by_estimate).collect(), KEEP);
+            // Below one neighbour in the sample, the next one is farther than the k-th of the index.
+            let scale = (k as f64 / nearest[i] as f64).min(1.0 / share);
+            let refine = (candidates as f64 * scale).ceil() as usize;
+            probing.refine[i] = refine.clamp(REFINE_MIN[i], k * REFINE_MAX);
+            let kept = |n: &&Neighbour| n.by_estimate < (probing.refine[i] as f64 / scale).ceil() as usize;
+            let surviving: Vec<usize> = neighbours.iter().filter(kept).map(|n| n.by_cluster).collect();
+            let wanted =
+                (f64::from(target) + MARGIN) * neighbours.len() as f64 / surviving.len().max(1) as f64;
+            probing.n_probes[i] = rank_that_keeps(surviving.clone(), wanted.min(0.999));
+            let reached = surviving
+                .iter()
+                .filter(|rank| **rank < probing.n_probes[i])
+                .count();
+            recall[i] = reached as f32 / neighbours.len() as f32;
+        }
+        probing.n_probes[1] = probing.n_probes[1].max(probing.n_probes[0]);
+        probing.refine[1] = probing.refine[1].max(probing.refine[0]);
+        Learned { probing, recall }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        for number in self.n_probes.into_iter().chain(self.refine) {
+            out.extend_from_slice(&(number as u32).to_le_bytes());
+        }
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>, clusters: usize) -> Result<Self, LayoutError> {
+        let mut numbers = [0; 4];
+        for number in &mut numbers {
+            *number = reader.u32()? as usize;
+            if *number == 0 {
+                return Err(reader.damaged());
+            }
+        }
+        let [near, far, refine_near, refine_far] = numbers;
+        Ok(Self {
+            clusters,
+            n_probes: [near, far],
+            refine: [refine_near, refine_far],
+        })
+    }
+}
+
+/// Where `k` lies between the learned counts, by its logarithm: 0 at 10 and below, 1 at 100, 2 at 1,000.
+fn decades(k: usize) -> f64 {
+    (k.max(LEARNED[0]) as f64 / LEARNED[0] as f64).log10()
+}
+
+/// The smallest bound that at least `part` of `ranks` stay below.
+fn rank_that_keeps(mut ranks: Vec<usize>, part: f64) -> usize {
+    ranks.sort_unstable();
+    let needed = ((ranks.len() as f64 * part).ceil() as usize).clamp(1, ranks.len().max(1));
+    ranks.get(needed - 1).map_or(1, |rank| rank + 1)
+}
+
+/// A true neighbour of a query: at which place of the probing order its cluster comes, and how many rows have a smaller
+/// estimate.
+#[derive(Clone, Copy)]
+struct Neighbour {
+    by_cluster: usize,
+    by_estimate: usize,
+}
+
+struct Sample<'a> {
+    model: &'a Model,
+    rows: &'a [f32],
+    half_squares: Vec<f32>,
+    assignments: &'a [ClusterNo],
+    /// Of each cluster, which rows it has and their codes as a block.
+    clusters: Vec<(Vec<u32>, Vec<u8>)>,
+}
+
+impl<'a> Sample<'a> {
+    fn new(model: &'a Model, rows: &'a [f32], assignments: &'a [ClusterNo]) -> Self {
+        let dimension = model.dimension.get();
+        let mut members: Vec<Vec<u32>> = vec![Vec::new(); model.centroids.len()];
+        for (row, cluster) in assignments.iter().enumerate() {
+            members[cluster.0 as usize].push(row as u32);
+        }
+        let pack = |(cluster, members): (usize, Vec<u32>)| {
+            let centroid = model.centroids.get(ClusterNo(cluster as u32));
+            let mut code = Vec::new();
+            for row in &members {
+                let row = &rows[*row as usize * dimension..][..dimension];
+                model.quantiser.encode(row, centroid, &mut code);
+            }
+            let codes = codes::pack(model.quantiser.codec(), model.dimension, &code);
+            (members, codes)
+        };
+        let clusters = members.into_par_iter().enumerate().map(pack).collect();
+        Self {
+            model,
+            rows,
+            half_squares: half_squares(dimension, rows),
+            assignments,
+            clusters,
+        }
+    }
+
+    /// The `count` true neighbours of each query, nearest first.
+    fn neighbours(&self, queries: &[u32], count: usize) -> Vec<Vec<Neighbour>> {
+        let blocks: Vec<Vec<Vec<Neighbour>>> = queries
+            .par_chunks(QUERIES)
+            .map(|queries| {
+                let nearest = self.nearest_rows(queries, count);
+                queries
+                    .iter()
+                    .zip(nearest)
+                    .map(|(query, rows)| self.judge(*query, &rows))
+                    .collect()
+            })
+            .collect();
+        blocks.into_iter().flatten().collect()
+    }
+
+    /// The rows nearest to each of `queries`, themselves left out, nearest first.
+    fn nearest_rows(&self, queries: &[u32], count: usize) -> Vec<Vec<u32>> {
+        let dimension = self.model.dimension.get();
+        let prepared: Vec<f32> = queries
+            .iter()
+            .flat_map(|query| self.row(*query).iter().copied())
+            .collect();
+        let mut best: Vec<Vec<(f32, u32)>> = vec![Vec::with_capacity(2 * count + ROWS); queries.len()];
+        let mut products = vec![0.0; queries.len() * ROWS];
+        let blocks = self
+            .rows
+            .chunks(ROWS * dimension)
+            .zip(self.half_squares.chunks(ROWS));
+        for ((rows, half_squares), first) in blocks.zip((0u32..).step_by(ROWS)) {
+            let products = &mut products[..queries.len() * half_squares.len()];
+            kernel::products(dimension, &prepared, rows, products);
+            for ((query, best), products) in queries
+                .iter()
+                .zip(&mut best)
+                .zip(products.chunks(half_squares.len()))
+            {
+                let scores = half_squares
+                    .iter()
+                    .zip(products)
+                    .map(|(half, product)| half - product);
+                best.extend(scores.zip(first..).filter(|(_, row)| row != query));
+                keep_least(best, count);
+            }
+        }
+        for best in &mut best {
+            best.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        }
+        best.into_iter()
+            .map(|best| best.into_iter().map(|(_, row)| row).collect())
+            .collect()
+    }
+
+    fn judge(&self, query: u32, nearest: &[u32]) -> Vec<Neighbour> {
+        let prepared = self.row(query);
+        let probes = self.model.route(prepared, self.clusters.len());
+        let scorer = self.model.quantiser.scorer(prepared);
+        let mut estimates = vec![0.0; self.assignments.len()];
+        let mut place = vec![0; self.clusters.len()];
+        for (i, probe) in probes.iter().enumerate() {
+            place[probe.cluster.0 as usize] = i;
+            self.estimate(&scorer, probe.cluster, probe.base, &mut estimates);
+        }
+        // The query itself is no rival of its neighbours.
+        estimates[query as usize] = f32::INFINITY;
+        let mut bounds: Vec<f32> = nearest.iter().map(|row| estimates[*row as usize]).collect();
+        bounds.sort_unstable_by(f32::total_cmp);
+        let mut below = vec![0usize; bounds.len() + 1];
+        let last = bounds.last().copied().unwrap_or(0.0);
+        for estimate in estimates.iter().filter(|estimate| **estimate < last) {
+            below[bounds.partition_point(|bound| bound <= estimate)] += 1;
+        }
+        let rank = |estimate: f32| {
+            below[..=bounds.partition_point(|bound| *bound < estimate)]
+                .iter()
+                .sum()
+        };
+        let judge = |row: &u32| Neighbour {
+            by_cluster: place[self.assignments[*row as usize].0 as usize],
+            by_estimate: rank(estimates[*row as usize]),
+        };
+        nearest.iter().map(judge).collect()
+    }
+
+    fn estimate(&self, scorer: &Scorer, cluster: ClusterNo, base: f32, estimates: &mut [f32]) {
+        let (members, codes) = &self.clusters[cluster.0 as usize];
+        let codes = CodesView::parse(self.model.quantiser.codec(), self.model.dimension, codes)
+            .expect("these codes were packed here");
+        scorer.scan(&codes, base, None, f32::INFINITY, &mut |row, estimate| {
+            estimates[members[row as usize] as usize] = estimate;
+        });
+    }
+
+    fn row(&self, row: u32) -> &[f32] {
+        let dimension = self.model.dimension.get();
+        &self.rows[row as usize * dimension..][..dimension]
+    }
+}
+
+fn keep_least(best: &mut Vec<(f32, u32)>, count: usize) {
+    if count < best.len() {
+        best.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        best.truncate(count);
+    }
+}
