@@ -15,6 +15,17 @@ use sealdex_core::{Dimension, ItemLabel, Op};
 
 const IDENTITY_BYTES: usize = 32;
 
+/// Bytes of codes that a well-filled block holds: large enough that opening it costs little per byte, small enough
+/// that a cluster near the mean is one block.
+const BLOCK_CODE_BYTES: usize = 64 << 10;
+
+/// Rows of a well-filled block whose codes take `row_bytes` each: a multiple of 32, at least 32.
+pub fn rows_per_block(row_bytes: usize) -> usize {
+    (BLOCK_CODE_BYTES / row_bytes.max(1))
+        .next_multiple_of(32)
+        .clamp(32, 4096)
+}
+
 /// Collects the rows of a block.
 pub struct BlockBuilder {
     codec: Codec,

@@ -35,6 +35,7 @@ const LAYOUT: &str = "a block's metadata";
 const VERSION: u8 = 1;
 const DENSE: u8 = 0;
 const SPARSE: u8 = 1;
+const DAMAGED: LayoutError = LayoutError::Damaged(LAYOUT);
 
 /// The metadata of a block's rows. Borrows the bytes it was parsed from.
 pub struct Columns<'a> {
@@ -56,18 +57,14 @@ enum Cells<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Reads what [`ColumnsBuilder::finish`] wrote, and checks all of it.
+    /// Reads what [`ColumnsBuilder::finish`] wrote. A column is looked into when it is asked for, so that a filter costs
+    /// nothing for the columns it does not name.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(bytes, LAYOUT);
         reader.version(VERSION)?;
-        let rows = reader.varint()?;
-        let rows = u32::try_from(rows)
-            .ok()
-            .filter(|rows| *rows <= ROWS_MAX)
-            .ok_or(reader.damaged())?;
-        let count = reader.len()?;
+        let rows = reader.count(ROWS_MAX)?;
         let mut columns: Vec<Column<'a>> = Vec::new();
-        for _ in 0..count {
+        for _ in 0..reader.len()? {
             let column = Column::parse(&mut reader, rows)?;
             if columns.last().is_some_and(|last| last.key >= column.key) {
                 return Err(reader.damaged());
@@ -87,36 +84,49 @@ impl<'a> Columns<'a> {
     ///
     /// # Panics
     /// If there is no such row.
-    pub fn get(&self, row: u32) -> Metadata {
+    pub fn get(&self, row: u32) -> Result<Metadata, LayoutError> {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        let members = self.columns.iter().filter_map(|column| {
-            let value = column.value(column.cells.code(row).checked_sub(1)?);
-            Some((column.key.to_owned(), value.to_value()))
-        });
-        Metadata::from_stored(members.collect::<Map<_, _>>())
+        let mut members = Map::new();
+        for column in &self.columns {
+            if let Some(value) = column.get(row)? {
+                members.insert(column.key.to_owned(), value.to_value());
+            }
+        }
+        Ok(Metadata::from_stored(members))
     }
 
-    /// The column of a top-level key, if any row has it.
-    pub(crate) fn column(&self, key: &str) -> Option<&Column<'a>> {
-        let position = self.columns.binary_search_by(|column| column.key.cmp(key)).ok()?;
-        Some(&self.columns[position])
+    /// The rows that have `key` with a value for which `test` holds.
+    pub(crate) fn rows_where(
+        &self,
+        key: &str,
+        test: impl Fn(View<'a>) -> bool,
+    ) -> Result<RowSet, LayoutError> {
+        match self.columns.binary_search_by(|column| column.key.cmp(key)) {
+            Ok(position) => self.columns[position].rows_where(self.rows, test),
+            Err(_) => Ok(RowSet::none(self.rows)),
+        }
     }
 }
 
 impl<'a> Column<'a> {
     fn parse(reader: &mut Reader<'a>, rows: u32) -> Result<Self, LayoutError> {
         let key = reader.text()?;
-        let distinct = reader.varint()?;
-        let distinct = u32::try_from(distinct)
-            .ok()
-            .filter(|n| (1..=rows).contains(n))
-            .ok_or(reader.damaged())?;
-        let length = reader.len()?;
-        let length_wide = u32::try_from(length).map_err(|_| reader.damaged())?;
-        let ends = Packed::read(reader, distinct, length_wide)?;
-        let values = reader.bytes(length)?;
-        check_values(reader, ends, values)?;
-        let cells = Cells::parse(reader, rows, distinct)?;
+        let distinct = reader.count(rows)?;
+        let length = reader.count(u32::MAX)?;
+        let ends = Packed::read(reader, distinct, length)?;
+        let values = reader.bytes(length as usize)?;
+        let cells = match reader.u8()? {
+            DENSE => Cells::Dense(Packed::read(reader, rows, distinct)?),
+            SPARSE => {
+                let count = reader.count(rows)?;
+                let rows = Packed::read(reader, count, rows)?;
+                Cells::Sparse {
+                    rows,
+                    codes: Packed::read(reader, count, distinct)?,
+                }
+            }
+            _ => return Err(reader.damaged()),
+        };
         Ok(Self {
             key,
             ends,
@@ -125,76 +135,49 @@ impl<'a> Column<'a> {
         })
     }
 
-    /// The rows that have the key with a value for which `test` holds.
-    pub(crate) fn rows_where(&self, rows: u32, test: impl Fn(View<'a>) -> bool) -> RowSet {
-        let mut outcome = Vec::with_capacity(self.ends.len() + 1);
-        outcome.push(false);
-        outcome.extend((0..self.ends.len() as u32).map(|position| test(self.value(position))));
+    fn get(&self, row: u32) -> Result<Option<View<'a>>, LayoutError> {
+        let code = match &self.cells {
+            Cells::Dense(codes) => codes.get(row),
+            Cells::Sparse { rows, codes } => rows.position(row).and_then(|position| codes.get(position)),
+        };
+        let Some(position) = code.and_then(|code| code.checked_sub(1)) else {
+            return Ok(None);
+        };
+        let end = |position| self.ends.get(position).map(|end| end as usize);
+        let start = position.checked_sub(1).map_or(Some(0), end);
+        let bytes = start
+            .zip(end(position))
+            .and_then(|(start, end)| self.values.get(start..end))
+            .ok_or(DAMAGED)?;
+        let mut reader = Reader::new(bytes, LAYOUT);
+        let value = metadata::check(&mut reader, metadata::VALUE_DEPTH)?;
+        reader.finish()?;
+        Ok(Some(value))
+    }
+
+    /// Calls `test` once per distinct value.
+    fn rows_where(&self, rows: u32, test: impl Fn(View<'a>) -> bool) -> Result<RowSet, LayoutError> {
+        let mut outcomes = Vec::with_capacity(self.ends.len() + 1);
+        outcomes.push(false);
+        let mut reader = Reader::new(self.values, LAYOUT);
+        for end in self.ends.iter() {
+            outcomes.push(test(metadata::check(&mut reader, metadata::VALUE_DEPTH)?));
+            if reader.rest().len() + end as usize != self.values.len() {
+                return Err(DAMAGED);
+            }
+        }
+        reader.finish()?;
         match &self.cells {
             Cells::Dense(codes) => {
-                RowSet::from_outcomes(rows, codes.iter().map(|code| outcome[code as usize]))
+                RowSet::from_outcomes(rows, codes.iter().map(|code| outcomes.get(code as usize)))
             }
-            Cells::Sparse { rows: holders, codes } => {
-                let mut set = RowSet::none(rows);
-                for (row, code) in holders.iter().zip(codes.iter()) {
-                    set.set(row, outcome[code as usize]);
-                }
-                set
-            }
+            Cells::Sparse { rows: holders, codes } => RowSet::from_holders(
+                rows,
+                holders
+                    .iter()
+                    .zip(codes.iter().map(|code| outcomes.get(code as usize))),
+            ),
         }
+        .ok_or(DAMAGED)
     }
-
-    fn value(&self, position: u32) -> View<'a> {
-        let start = position.checked_sub(1).map_or(0, |before| self.ends.get(before));
-        View::of_checked(&self.values[start as usize..])
-    }
-}
-
-impl<'a> Cells<'a> {
-    fn parse(reader: &mut Reader<'a>, rows: u32, distinct: u32) -> Result<Self, LayoutError> {
-        let (cells, codes) = match reader.u8()? {
-            DENSE => {
-                let codes = Packed::read(reader, rows, distinct)?;
-                (Cells::Dense(codes), codes)
-            }
-            SPARSE => {
-                let count = reader.varint()?;
-                let count = u32::try_from(count)
-                    .ok()
-                    .filter(|n| *n <= rows)
-                    .ok_or(reader.damaged())?;
-                let holders = Packed::read(reader, count, rows)?;
-                let codes = Packed::read(reader, count, distinct)?;
-                if !holders.ascends() || holders.iter().last().is_some_and(|row| row >= rows) {
-                    return Err(reader.damaged());
-                }
-                (Cells::Sparse { rows: holders, codes }, codes)
-            }
-            _ => return Err(reader.damaged()),
-        };
-        if codes.iter().all(|code| code <= distinct) {
-            Ok(cells)
-        } else {
-            Err(reader.damaged())
-        }
-    }
-
-    fn code(&self, row: u32) -> u32 {
-        match self {
-            Cells::Dense(codes) => codes.get(row),
-            Cells::Sparse { rows, codes } => rows.position(row).map_or(0, |position| codes.get(position)),
-        }
-    }
-}
-
-/// Each value must be sound and end where the next begins.
-fn check_values(reader: &Reader<'_>, ends: Packed<'_>, values: &[u8]) -> Result<(), LayoutError> {
-    let mut left = reader.within(values);
-    for end in ends.iter() {
-        metadata::check(&mut left, metadata::VALUE_DEPTH)?;
-        if values.len() - left.rest().len() != end as usize {
-            return Err(reader.damaged());
-        }
-    }
-    left.finish()
 }

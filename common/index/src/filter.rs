@@ -37,10 +37,12 @@
 //! - An object operand is either operators or, without a single `$` key, a value; a mixture is refused.
 
 mod condition;
+mod ecmascript;
 mod parse;
 mod pattern;
 
 use crate::columns::{Columns, RowSet};
+use crate::layout::LayoutError;
 use crate::metadata::{Metadata, View, put_value};
 use condition::Condition;
 use sealdex_core::{ErrorCode, limits};
@@ -153,8 +155,8 @@ impl Filter {
         self.0.matches(metadata, &mut Vec::new())
     }
 
-    /// The rows of a block that match.
-    pub fn select(&self, columns: &Columns<'_>) -> RowSet {
+    /// The rows of a block that match. Fails if a column that the filter names is damaged.
+    pub fn select(&self, columns: &Columns<'_>) -> Result<RowSet, LayoutError> {
         self.0.select(columns)
     }
 }
@@ -173,24 +175,21 @@ impl Node {
         }
     }
 
-    fn select(&self, columns: &Columns<'_>) -> RowSet {
+    fn select(&self, columns: &Columns<'_>) -> Result<RowSet, LayoutError> {
         let rows = columns.rows();
         match self {
-            Node::Condition(condition) => match columns.column(condition.key()) {
-                Some(column) => column.rows_where(rows, |value| condition.holds(value)),
-                None => RowSet::none(rows),
-            },
-            Node::All(nodes) => nodes.iter().fold(RowSet::all(rows), |mut set, node| {
+            Node::Condition(condition) => columns.rows_where(condition.key(), |value| condition.holds(value)),
+            Node::All(nodes) => nodes.iter().try_fold(RowSet::all(rows), |mut set, node| {
                 if !set.is_empty() {
-                    set.and(&node.select(columns));
+                    set.and(&node.select(columns)?);
                 }
-                set
+                Ok(set)
             }),
-            Node::Any(nodes) => nodes.iter().fold(RowSet::none(rows), |mut set, node| {
-                set.or(&node.select(columns));
-                set
+            Node::Any(nodes) => nodes.iter().try_fold(RowSet::none(rows), |mut set, node| {
+                set.or(&node.select(columns)?);
+                Ok(set)
             }),
-            Node::Not(node) => node.select(columns).not(),
+            Node::Not(node) => Ok(node.select(columns)?.complement()),
         }
     }
 }

@@ -87,6 +87,12 @@ impl<'a> Reader<'a> {
         usize::try_from(self.varint()?).map_err(|_| self.damaged())
     }
 
+    /// A [`varint`](Self::varint) that is at most `max`.
+    pub(crate) fn count(&mut self, max: u32) -> Result<u32, LayoutError> {
+        let count = u32::try_from(self.varint()?).ok().filter(|count| *count <= max);
+        count.ok_or(self.damaged())
+    }
+
     /// Bytes that are preceded by their length.
     pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], LayoutError> {
         let len = self.len()?;

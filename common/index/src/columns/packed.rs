@@ -48,24 +48,19 @@ impl<'a> Packed<'a> {
         }
     }
 
-    pub(super) fn get(self, position: u32) -> u32 {
+    pub(super) fn get(self, position: u32) -> Option<u32> {
         let position = position as usize;
         match self {
-            Packed::One(numbers) => numbers[position].into(),
-            Packed::Two(numbers) => u16::from_le_bytes(numbers[position]).into(),
-            Packed::Four(numbers) => u32::from_le_bytes(numbers[position]),
+            Packed::One(numbers) => numbers.get(position).map(|number| (*number).into()),
+            Packed::Two(numbers) => numbers
+                .get(position)
+                .map(|number| u16::from_le_bytes(*number).into()),
+            Packed::Four(numbers) => numbers.get(position).map(|number| u32::from_le_bytes(*number)),
         }
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = u32> {
-        (0..self.len() as u32).map(move |position| self.get(position))
-    }
-
-    /// Whether each number is larger than the one before it.
-    pub(super) fn ascends(self) -> bool {
-        self.iter()
-            .zip(self.iter().skip(1))
-            .all(|(before, after)| before < after)
+        (0..self.len() as u32).map_while(move |position| self.get(position))
     }
 
     /// Where `number` is, if the numbers ascend.
@@ -73,12 +68,12 @@ impl<'a> Packed<'a> {
         let (mut low, mut high) = (0, self.len() as u32);
         while low < high {
             let middle = low.midpoint(high);
-            if self.get(middle) < number {
+            if self.get(middle) < Some(number) {
                 low = middle + 1
             } else {
                 high = middle
             }
         }
-        ((low as usize) < self.len() && self.get(low) == number).then_some(low)
+        (self.get(low) == Some(number)).then_some(low)
     }
 }

@@ -26,15 +26,35 @@ impl RowSet {
         .trimmed()
     }
 
-    /// The rows whose outcome is true, one outcome per row.
-    pub(crate) fn from_outcomes(rows: u32, mut outcomes: impl Iterator<Item = bool>) -> Self {
+    /// The rows whose outcome is true; `None` unless there is one outcome for every row.
+    pub(super) fn from_outcomes<'o>(
+        rows: u32,
+        mut outcomes: impl Iterator<Item = Option<&'o bool>>,
+    ) -> Option<Self> {
         let mut set = Self::none(rows);
         for (word, first) in set.words.iter_mut().zip((0..rows).step_by(u64::BITS as usize)) {
             for bit in 0..u64::BITS.min(rows - first) {
-                *word |= u64::from(outcomes.next().unwrap_or(false)) << bit;
+                *word |= u64::from(*outcomes.next()??) << bit;
             }
         }
-        set
+        Some(set)
+    }
+
+    /// The same for some rows only, which must ascend; all others are out.
+    pub(super) fn from_holders<'o>(
+        rows: u32,
+        holders: impl Iterator<Item = (u32, Option<&'o bool>)>,
+    ) -> Option<Self> {
+        let mut set = Self::none(rows);
+        let mut next = 0;
+        for (row, outcome) in holders {
+            if row < next || row >= rows {
+                return None;
+            }
+            set.words[(row / u64::BITS) as usize] |= u64::from(*outcome?) << (row % u64::BITS);
+            next = row + 1;
+        }
+        Some(set)
     }
 
     /// How many rows there are, in or not.
@@ -78,12 +98,6 @@ impl RowSet {
         &self.words
     }
 
-    /// Takes `row` in or out.
-    pub(crate) fn set(&mut self, row: u32, is_in: bool) {
-        let (word, bit) = (&mut self.words[(row / u64::BITS) as usize], row % u64::BITS);
-        *word = *word & !(1 << bit) | u64::from(is_in) << bit;
-    }
-
     /// Keeps the rows that are also in `other`, a set over the same rows.
     pub fn and(&mut self, other: &RowSet) {
         self.merge(other, |a, b| a & b);
@@ -95,7 +109,7 @@ impl RowSet {
     }
 
     /// The rows that are not in.
-    pub fn not(mut self) -> Self {
+    pub fn complement(mut self) -> Self {
         self.words.iter_mut().for_each(|word| *word = !*word);
         self.trimmed()
     }
@@ -126,12 +140,13 @@ mod tests {
         #[test]
         fn behaves_as_a_vector_of_flags(pairs in proptest::collection::vec(any::<(bool, bool)>(), 0..200)) {
             let rows = pairs.len() as u32;
-            let a = RowSet::from_outcomes(rows, pairs.iter().map(|pair| pair.0));
-            let b = RowSet::from_outcomes(rows, pairs.iter().map(|pair| pair.1));
+            let a = RowSet::from_outcomes(rows, pairs.iter().map(|pair| Some(&pair.0))).unwrap();
+            let holders = (0..).zip(&pairs).filter(|(_, pair)| pair.1).map(|(row, pair)| (row, Some(&pair.1)));
+            let b = RowSet::from_holders(rows, holders).unwrap();
             let (mut both, mut either) = (a.clone(), a.clone());
             both.and(&b);
             either.or(&b);
-            let not = a.clone().not();
+            let not = a.clone().complement();
             for (row, (in_a, in_b)) in (0..).zip(&pairs) {
                 prop_assert_eq!(a.contains(row), *in_a);
                 prop_assert_eq!(both.contains(row), *in_a && *in_b);
