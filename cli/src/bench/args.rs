@@ -1,0 +1,397 @@
+//! The command line of `sealdex bench`. It checks what can be checked without opening a file or a connection.
+
+use super::error::BenchError;
+use super::generate::Clustered;
+use clap::{Args, ValueEnum};
+use sealdex_core::Metric;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Measure a server that speaks the REST contract: ingest, training, recall, speed, disk and memory.
+///
+/// Without options: 50,000 made-up vectors against the server on this machine, about a minute. Secrets may be given
+/// in the environment: SEALDEX_API_KEY, SEALDEX_INDEX_KEY.
+#[derive(Args, Serialize)]
+pub(crate) struct BenchArgs {
+    /// Vectors to store: .npy (float16, float32, float64) or .fvecs.
+    #[arg(long, value_name = "FILE", help_heading = "Data", conflicts_with = "generate")]
+    pub(super) data: Option<PathBuf>,
+    /// Made-up vectors instead: clustered:ROWSxDIMENSION[:INTRINSIC]. The greater INTRINSIC, the harder.
+    #[arg(
+        long,
+        value_name = "SHAPE",
+        help_heading = "Data",
+        default_value = "clustered:50000x128:16"
+    )]
+    #[serde(skip)]
+    pub(super) generate: Clustered,
+    /// Vectors to ask for; otherwise some of the data are held out.
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "data")]
+    pub(super) queries: Option<PathBuf>,
+    /// Row numbers of the exact neighbours of each query, .npy (integers) or .ivecs; otherwise computed.
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "queries")]
+    pub(super) truth: Option<PathBuf>,
+    /// Vectors held out as queries where there is no file of queries.
+    #[arg(long, value_name = "N", help_heading = "Data", default_value_t = 1000)]
+    pub(super) holdout: usize,
+    /// Take only the first N vectors of the data.
+    #[arg(long, value_name = "N", help_heading = "Data", conflicts_with = "truth")]
+    pub(super) limit: Option<usize>,
+    /// Ask only the first N queries.
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(super) max_queries: Option<usize>,
+    /// Fill every vector up to this dimension with zeros, for servers that cannot take the data's own.
+    #[arg(long, value_name = "DIMENSION", help_heading = "Data")]
+    pub(super) pad_to: Option<usize>,
+    /// euclidean, squared_euclidean or cosine.
+    #[arg(long, help_heading = "Data", default_value = "euclidean")]
+    #[serde(serialize_with = "metric_name")]
+    pub(super) metric: Metric,
+    /// Seed of everything drawn at random.
+    #[arg(long, help_heading = "Data", default_value_t = 7)]
+    pub(super) seed: u64,
+
+    /// Where the server listens; http only.
+    #[arg(long, help_heading = "Server", default_value = "http://127.0.0.1:8000")]
+    pub(super) url: String,
+    /// The key the server asks of its clients.
+    #[arg(
+        long,
+        env = "SEALDEX_API_KEY",
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
+    #[serde(skip)]
+    pub(super) api_key: Option<String>,
+    /// The index's own key, 64 hex digits; otherwise one is drawn and forgotten.
+    #[arg(
+        long,
+        env = "SEALDEX_INDEX_KEY",
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
+    #[serde(skip)]
+    pub(super) index_key: Option<String>,
+    /// Query the index of this name, which an earlier run with the same data kept, instead of loading one.
+    #[arg(long, value_name = "NAME", help_heading = "Server", requires = "index_key")]
+    pub(super) reuse: Option<String>,
+    /// Do not delete the index at the end.
+    #[arg(long, help_heading = "Server", requires = "index_key")]
+    pub(super) keep: bool,
+    /// Seconds that one request may take.
+    #[arg(long, value_name = "SECONDS", help_heading = "Server", default_value_t = 120)]
+    pub(super) timeout: u64,
+    /// Seconds that training may take.
+    #[arg(long, value_name = "SECONDS", help_heading = "Server", default_value_t = 3600)]
+    pub(super) train_timeout: u64,
+    /// The server's data directory, if it is on this machine: its size is measured.
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The server's process, if it is on this machine: its memory and processor time are measured.
+    #[arg(long, help_heading = "Server")]
+    pub(super) pid: Option<u32>,
+
+    /// Vectors per upsert.
+    #[arg(long, value_name = "N", help_heading = "Loading", default_value_t = 1000)]
+    pub(super) batch: usize,
+    /// Concurrent uploads.
+    #[arg(long, value_name = "N", help_heading = "Loading", default_value_t = 1)]
+    pub(super) upload_clients: usize,
+    /// Give every item metadata even when no filter is measured.
+    #[arg(long, help_heading = "Loading")]
+    pub(super) metadata: bool,
+    /// Wait for the server's automatic training instead of calling train.
+    #[arg(long, help_heading = "Loading")]
+    pub(super) no_train: bool,
+    /// Number of clusters to train; otherwise the server's choice.
+    #[arg(long, value_name = "N", help_heading = "Loading")]
+    pub(super) lists: Option<u32>,
+
+    /// What to measure. Every part but ingest alone needs the data loaded or --reuse.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "ingest,query,upsert"
+    )]
+    pub(super) parts: Vec<Part>,
+    /// Measure queries before training too.
+    #[arg(long, help_heading = "Measuring")]
+    pub(super) untrained: bool,
+    /// Neighbours asked for.
+    #[arg(long, help_heading = "Measuring", default_value_t = 10)]
+    pub(super) k: usize,
+    /// Values of n_probes to sweep; auto leaves the choice to the server.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "auto,1,4,16,64"
+    )]
+    pub(super) probes: Vec<Setting>,
+    /// Values of rerank_mult to sweep; auto leaves the choice to the server.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "auto"
+    )]
+    pub(super) rerank_mult: Vec<Setting>,
+    /// Numbers of concurrent clients to sweep, each with one connection.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "1,8"
+    )]
+    pub(super) clients: Vec<usize>,
+    /// Query routes to sweep.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "binary"
+    )]
+    pub(super) wire: Vec<Wire>,
+    /// Queries per request in the part batch.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "100,1000"
+    )]
+    pub(super) batch_queries: Vec<usize>,
+    /// A point of a sweep lasts at least this long and until every query was asked …
+    #[arg(long, help_heading = "Measuring", default_value_t = 2.0)]
+    pub(super) seconds: f64,
+    /// … but is cut off after this long; recall is then that of the queries asked.
+    #[arg(long, help_heading = "Measuring", default_value_t = 30.0)]
+    pub(super) max_seconds: f64,
+    /// Single upserts in the part upsert.
+    #[arg(long, value_name = "N", help_heading = "Measuring", default_value_t = 200)]
+    pub(super) singles: usize,
+    /// Clients that query while one writes, in the part mixed.
+    #[arg(long, value_name = "N", help_heading = "Measuring", default_value_t = 2)]
+    pub(super) readers: usize,
+    /// Vectors per upsert of the client that writes in the part mixed.
+    #[arg(long, value_name = "N", help_heading = "Measuring", default_value_t = 100)]
+    pub(super) write_batch: usize,
+
+    /// Also write everything to this file, as JSON.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// Refuses what cannot be measured, before time is spent.
+    pub(super) fn check(&self) -> Result<(), BenchError> {
+        let positive = [
+            ("--k", self.k),
+            ("--batch", self.batch),
+            ("--upload-clients", self.upload_clients),
+            ("--holdout", self.holdout),
+            ("--limit", self.limit.unwrap_or(1)),
+            ("--max-queries", self.max_queries.unwrap_or(1)),
+            ("--readers", self.readers),
+            ("--write-batch", self.write_batch),
+            ("--singles", self.singles),
+            ("--clients", self.clients.iter().copied().min().unwrap_or(0)),
+            (
+                "--batch-queries",
+                self.batch_queries.iter().copied().min().unwrap_or(0),
+            ),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(BenchError::Argument {
+                name,
+                problem: "must be at least 1".into(),
+            });
+        }
+        if !(self.seconds >= 0.0 && self.seconds <= self.max_seconds && self.max_seconds < 1e6) {
+            let problem = format!(
+                "must be between 0 and --max-seconds, which is {}",
+                self.max_seconds
+            );
+            return Err(BenchError::Argument {
+                name: "--seconds",
+                problem,
+            });
+        }
+        if self.reuse.is_some() && self.untrained {
+            let problem = "needs a fresh index; leave out --reuse".into();
+            return Err(BenchError::Argument {
+                name: "--untrained",
+                problem,
+            });
+        }
+        match &self.index_key {
+            Some(key) if key.len() != 64 || !key.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+                let problem = "must be 64 hex digits; draw one with: openssl rand -hex 32".into();
+                Err(BenchError::Argument {
+                    name: "--index-key",
+                    problem,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `part` was asked for.
+    pub(super) fn wants(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    /// What the data are called in the report.
+    pub(super) fn data_name(&self) -> String {
+        match &self.data {
+            Some(path) => path.display().to_string(),
+            None => self.generate.to_string(),
+        }
+    }
+
+    /// How long a point lasts at least and at most.
+    pub(super) fn span(&self) -> (Duration, Duration) {
+        (
+            Duration::from_secs_f64(self.seconds),
+            Duration::from_secs_f64(self.max_seconds),
+        )
+    }
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Part {
+    /// Loading and training; part of every run without --reuse.
+    Ingest,
+    /// The sweep over n_probes, rerank_mult, clients and wire.
+    Query,
+    /// Many queries in one request.
+    Batch,
+    /// Queries with filters of 10 %, 1 % and 0.1 % selectivity.
+    Filter,
+    /// Single upserts into the index as it then is.
+    Upsert,
+    /// Queries while one client writes.
+    Mixed,
+}
+
+/// Which of the two query routes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Wire {
+    /// Vectors as lists of numbers.
+    Json,
+    /// Vectors as base64 of little-endian f32.
+    Binary,
+}
+
+/// A parameter that may be left to the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Setting {
+    /// Not sent.
+    Auto,
+    /// Sent as it is.
+    Fixed(u32),
+}
+
+/// A setting that is neither `auto` nor a number.
+#[derive(Debug, thiserror::Error)]
+#[error("wanted auto or a number of at least 1")]
+pub(super) struct NotSetting;
+
+impl FromStr for Setting {
+    type Err = NotSetting;
+
+    fn from_str(text: &str) -> Result<Self, NotSetting> {
+        match text {
+            "auto" => Ok(Setting::Auto),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|n| *n > 0)
+                .map(Setting::Fixed)
+                .ok_or(NotSetting),
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Setting::Auto => f.write_str("auto"),
+            Setting::Fixed(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+impl Serialize for Setting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Setting::Auto => serializer.serialize_str("auto"),
+            Setting::Fixed(value) => serializer.serialize_u32(*value),
+        }
+    }
+}
+
+fn metric_name<S: Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(metric.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
+        Cli::try_parse_from(std::iter::once("bench").chain(line.split_whitespace())).map(|cli| cli.bench)
+    }
+
+    #[test]
+    fn lists_are_read_and_secrets_are_not_reported() {
+        let key = "ab".repeat(32);
+        let line =
+            format!("--probes auto,4 --clients 1,8 --parts query,filter --api-key hunter2 --index-key {key}");
+        let args = parse(&line).unwrap();
+        args.check().unwrap();
+        assert_eq!(args.probes, [Setting::Auto, Setting::Fixed(4)]);
+        assert!(args.wants(Part::Filter) && !args.wants(Part::Batch));
+        let reported = serde_json::to_string(&args).unwrap();
+        assert!(
+            !reported.contains("hunter2") && !reported.contains(&key),
+            "{reported}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused() {
+        for line in [
+            "--probes 0",
+            "--probes many",
+            "--reuse old",
+            "--keep",
+            "--metric dot",
+            "--queries q.npy",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        for line in [
+            "--k 0",
+            "--clients 0",
+            "--index-key abc",
+            "--seconds 60",
+            "--batch 0",
+        ] {
+            assert!(parse(line).unwrap().check().is_err(), "{line}");
+        }
+    }
+}

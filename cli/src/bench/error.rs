@@ -1,0 +1,60 @@
+//! Everything that can end a run, in words that name the cure. No key, no vector and no item's id is ever in them.
+
+use super::client::ClientError;
+use super::format::FormatError;
+use std::path::PathBuf;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// An option that cannot be followed.
+    #[error("{name} {problem}")]
+    Argument {
+        /// The option.
+        name: &'static str,
+        /// What it must be.
+        problem: String,
+    },
+    /// A data file that cannot be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// Two data files that do not belong together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The server cannot be reached, refused, or answered nonsense.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Training failed or never ended.
+    #[error("{0}")]
+    Training(String),
+    /// An answer that the contract does not allow.
+    #[error("{0}")]
+    Answer(String),
+    /// A fact of this machine that was asked for cannot be read.
+    #[error("{name} cannot be measured: {source}; is it on this machine, and readable?")]
+    Machine {
+        /// The option that asked for it.
+        name: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The report cannot be written.
+    #[error("the report cannot be written to {}: {source}; choose another --output", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The system gives no random numbers for a key.
+    #[error("no random numbers for an index key: {0}; give one with --index-key")]
+    Random(String),
+    /// Stopped from the keyboard.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,167 @@
+//! A closed loop: each of some clients sends its next request when the last one is answered. Answers are kept as
+//! they came and read after the clock has stopped.
+
+use super::client::{ClientError, Connection, Endpoint};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+/// A client sends at most this many requests before the clock starts, and at least one.
+const WARM_UP_REQUESTS: usize = 50;
+
+/// The share of the least duration that warming up may take.
+const WARM_UP_SHARE: u32 = 4;
+
+/// How long a client waits when the server asks it to come back later.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// What is to be sent, by whom, for how long.
+pub(super) struct Load {
+    pub(super) endpoint: Endpoint,
+    /// For each request.
+    pub(super) timeout: Duration,
+    pub(super) path: &'static str,
+    /// Sent in order, over and over.
+    pub(super) bodies: Vec<Bytes>,
+    pub(super) clients: usize,
+    /// The least and the greatest duration; in between the load ends when every body was sent.
+    pub(super) span: (Duration, Duration),
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    /// Of each answered request.
+    pub(super) latencies: Vec<Duration>,
+    /// From the first request to the last answer.
+    pub(super) elapsed: Duration,
+    /// Requests that the server put off.
+    pub(super) refused: usize,
+    /// The first answer to each body, where there was time for one.
+    pub(super) answers: Vec<Option<Bytes>>,
+}
+
+impl Load {
+    /// Sends it all. The first failure ends it.
+    pub(super) async fn run(self) -> Result<Outcome, ClientError> {
+        let bodies = self.bodies.len();
+        let start = Barrier::new(self.clients);
+        let clients = self.clients;
+        let shared = Arc::new(Shared {
+            load: self,
+            next: AtomicUsize::new(0),
+            start,
+        });
+        let mut running = JoinSet::new();
+        for number in 0..clients {
+            running.spawn(shared.clone().client(number));
+        }
+        let mut tallies = Vec::new();
+        while let Some(ended) = running.join_next().await {
+            tallies.push(ended.expect("a client neither panics nor is cancelled")?);
+        }
+        Ok(sum_up(tallies, bodies))
+    }
+}
+
+struct Shared {
+    load: Load,
+    next: AtomicUsize,
+    start: Barrier,
+}
+
+struct Tally {
+    started: Instant,
+    ended: Instant,
+    latencies: Vec<Duration>,
+    refused: usize,
+    answers: Vec<(usize, Bytes)>,
+}
+
+impl Shared {
+    async fn client(self: Arc<Self>, number: usize) -> Result<Tally, ClientError> {
+        let mut connection = Connection::new(&self.load.endpoint, self.load.timeout);
+        self.warm_up(&mut connection, number).await?;
+        self.start.wait().await;
+        let started = Instant::now();
+        let mut tally = Tally {
+            started,
+            ended: started,
+            latencies: vec![],
+            refused: 0,
+            answers: vec![],
+        };
+        let bodies = &self.load.bodies;
+        loop {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed);
+            let sent = Instant::now();
+            if self.is_over(sent - started, turn) {
+                return Ok(tally);
+            }
+            match connection
+                .post(self.load.path, bodies[turn % bodies.len()].clone())
+                .await
+            {
+                Ok(answer) => {
+                    tally.ended = Instant::now();
+                    tally.latencies.push(tally.ended - sent);
+                    if turn < bodies.len() {
+                        tally.answers.push((turn, answer));
+                    }
+                }
+                Err(error) if error.is_busy() => {
+                    tally.refused += 1;
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn is_over(&self, elapsed: Duration, turn: usize) -> bool {
+        let (least, greatest) = self.load.span;
+        elapsed >= greatest || (elapsed >= least && turn >= self.load.bodies.len())
+    }
+
+    /// Each client starts elsewhere, so that together they touch as much as the loop will.
+    async fn warm_up(&self, connection: &mut Connection, number: usize) -> Result<(), ClientError> {
+        let bodies = &self.load.bodies;
+        let first = number * bodies.len() / self.load.clients;
+        let started = Instant::now();
+        for turn in first..first + WARM_UP_REQUESTS {
+            match connection
+                .post(self.load.path, bodies[turn % bodies.len()].clone())
+                .await
+            {
+                Err(error) if !error.is_busy() => return Err(error),
+                _ if started.elapsed() >= self.load.span.0 / WARM_UP_SHARE => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sum_up(tallies: Vec<Tally>, bodies: usize) -> Outcome {
+    let started = tallies.iter().map(|tally| tally.started).min();
+    let ended = tallies.iter().map(|tally| tally.ended).max();
+    let elapsed = started
+        .zip(ended)
+        .map_or(Duration::ZERO, |(started, ended)| ended - started);
+    let mut outcome = Outcome {
+        latencies: vec![],
+        elapsed,
+        refused: 0,
+        answers: vec![None; bodies],
+    };
+    for tally in tallies {
+        outcome.latencies.extend(tally.latencies);
+        outcome.refused += tally.refused;
+        for (turn, answer) in tally.answers {
+            outcome.answers[turn] = Some(answer);
+        }
+    }
+    outcome
+}

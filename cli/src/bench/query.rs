@@ -1,0 +1,178 @@
+//! The parts that query: the sweep, batches, filters, and the index before it is trained.
+
+use super::args::{Setting, Wire};
+use super::ask::Ask;
+use super::error::BenchError;
+use super::fields::Predicate;
+use super::load::Load;
+use super::progress;
+use super::report::{Point, PointKind, Report};
+use super::run::Bench;
+use super::score::Judge;
+use super::stats::Latency;
+use super::truth::Neighbour;
+
+/// Queries of the untrained index, by one client with the server's own settings.
+pub(super) async fn untrained(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+    let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
+    report.points.push(
+        Case {
+            kind: PointKind::Untrained,
+            clients: 1,
+            ask,
+            filter: None,
+        }
+        .measure(bench)
+        .await?,
+    );
+    Ok(())
+}
+
+/// Every combination of wire, clients, rerank_mult and n_probes asked for.
+pub(super) async fn sweep(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+    for wire in &bench.args.wire {
+        for clients in &bench.args.clients {
+            for (rerank, probes) in bench.settings() {
+                let case = Case {
+                    kind: PointKind::Query,
+                    clients: *clients,
+                    ask: bench.ask(*wire, probes, rerank),
+                    filter: None,
+                };
+                report.points.push(case.measure(bench).await?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Requests of many queries, by one client.
+pub(super) async fn batches(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+    for wire in &bench.args.wire {
+        for per_request in &bench.args.batch_queries {
+            for (rerank, probes) in bench.settings() {
+                let ask = Ask {
+                    per_request: *per_request,
+                    ..bench.ask(*wire, probes, rerank)
+                };
+                let case = Case {
+                    kind: PointKind::Batch,
+                    clients: 1,
+                    ask,
+                    filter: None,
+                };
+                report.points.push(case.measure(bench).await?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Queries with each filter, by one client.
+pub(super) async fn filters(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+    for (predicate, truth) in &bench.filters {
+        for (rerank, probes) in bench.settings() {
+            let ask = Ask {
+                filter: Some(predicate.filter.clone()),
+                ..bench.ask(bench.args.wire[0], probes, rerank)
+            };
+            let case = Case {
+                kind: PointKind::Filter,
+                clients: 1,
+                ask,
+                filter: Some((predicate, truth)),
+            };
+            report.points.push(case.measure(bench).await?);
+        }
+    }
+    Ok(())
+}
+
+/// One point of a sweep.
+pub(super) struct Case<'a> {
+    pub(super) kind: PointKind,
+    pub(super) clients: usize,
+    pub(super) ask: Ask,
+    /// The filter in `ask` and the exact answers under it.
+    pub(super) filter: Option<(&'a Predicate, &'a [Vec<Neighbour>])>,
+}
+
+impl Case<'_> {
+    /// Measures it, with a warm-up before.
+    pub(super) async fn measure(&self, bench: &Bench) -> Result<Point, BenchError> {
+        let progress = progress::spinner(self.label());
+        let load = Load {
+            endpoint: bench.endpoint.clone(),
+            timeout: bench.timeout(),
+            path: self.ask.path(),
+            bodies: self.ask.bodies(&bench.index, &bench.data.queries),
+            clients: self.clients,
+            span: bench.args.span(),
+        };
+        let processors = bench.watch.processors();
+        let outcome = load.run().await?;
+        let (client_cores, server_cores) = processors.cores();
+        progress.finish_and_clear();
+        let score = self.judge(bench).score(&outcome.answers, self.ask.per_request)?;
+        let answered = outcome.latencies.len() * self.ask.per_request;
+        Ok(Point {
+            part: self.kind,
+            wire: self.ask.wire,
+            clients: self.clients,
+            per_request: self.ask.per_request,
+            filter: self.filter.map(|(predicate, _)| predicate.name),
+            n_probes: self.ask.n_probes,
+            rerank_mult: self.ask.rerank_mult,
+            score,
+            queries_per_second: answered as f64 / outcome.elapsed.as_secs_f64(),
+            latency: Latency::of(outcome.latencies).expect("a score was given, so there were answers"),
+            refused: outcome.refused,
+            client_cores,
+            server_cores,
+        })
+    }
+
+    fn judge<'b>(&'b self, bench: &'b Bench) -> Judge<'b> {
+        Judge {
+            metric: bench.data.metric,
+            stored: &bench.data.stored,
+            queries: &bench.data.queries,
+            truth: self.filter.map_or(&bench.data.truth[..], |(_, truth)| truth),
+            matching: self.filter.map(|(predicate, _)| &predicate.matching[..]),
+            k: self.ask.k,
+        }
+    }
+
+    fn label(&self) -> String {
+        format!(
+            "{:?}, n_probes {}, {} clients",
+            self.kind, self.ask.n_probes, self.clients
+        )
+    }
+}
+
+impl Bench {
+    /// A plain query with these settings.
+    pub(super) fn ask(&self, wire: Wire, n_probes: Setting, rerank_mult: Setting) -> Ask {
+        Ask {
+            wire,
+            k: self.args.k,
+            n_probes,
+            rerank_mult,
+            filter: None,
+            per_request: 1,
+        }
+    }
+
+    /// Every combination of rerank_mult and n_probes.
+    fn settings(&self) -> Vec<(Setting, Setting)> {
+        let probes = |rerank: &Setting| {
+            self.args
+                .probes
+                .iter()
+                .map(|probes| (*rerank, *probes))
+                .collect::<Vec<_>>()
+        };
+        self.args.rerank_mult.iter().flat_map(probes).collect()
+    }
+}

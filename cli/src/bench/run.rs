@@ -1,0 +1,175 @@
+//! One run from beginning to end: prepare, load, measure, clean up, report.
+
+use super::api::{Api, Index};
+use super::args::{BenchArgs, Part};
+use super::client::Endpoint;
+use super::data::Dataset;
+use super::error::BenchError;
+use super::fields::{Fields, Predicate};
+use super::machine::Watch;
+use super::report::Report;
+use super::truth::{self, Neighbour};
+use super::{ingest, mixed, progress, query, table, upsert};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Measures the server that `args` name, prints a table, and writes the report if asked. A run that fails half-way
+/// still reports what it saw, and deletes what it created.
+pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
+    args.check()?;
+    let endpoint = Endpoint::new(&args.url, args.api_key.as_deref())?;
+    let version = Api::new(&endpoint, Duration::from_secs(args.timeout))
+        .version()
+        .await?;
+    let bench = tokio::task::spawn_blocking(move || Bench::prepare(args, endpoint));
+    let bench = Arc::new(bench.await.expect("preparing neither panics nor is cancelled")?);
+    let mut report = Report::begin(&bench.args, &bench.data, version);
+    let outcome = tokio::select! {
+        outcome = measure(&bench, &mut report) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+    };
+    let cleaned = bench.clean_up().await;
+    report.finish(outcome.as_ref().err());
+    table::print(&report);
+    if let Some(path) = &bench.args.output {
+        report.write(path)?;
+    }
+    outcome.and(cleaned)
+}
+
+/// What all parts of a run share.
+pub(super) struct Bench {
+    pub(super) args: BenchArgs,
+    pub(super) endpoint: Endpoint,
+    pub(super) index: Index,
+    pub(super) data: Dataset,
+    /// The metadata of every item, if items have any.
+    pub(super) fields: Option<Fields>,
+    /// The filters to measure, each with its exact answers.
+    pub(super) filters: Vec<(Predicate, Vec<Vec<Neighbour>>)>,
+    pub(super) watch: Watch,
+}
+
+impl Bench {
+    fn prepare(args: BenchArgs, endpoint: Endpoint) -> Result<Self, BenchError> {
+        let watch = Watch::start(args.data_dir.clone(), args.pid)?;
+        let data = Dataset::prepare(&args)?;
+        let wanted = args.metadata || args.wants(Part::Filter);
+        let fields = wanted.then(|| Fields::draw(&data.stored, args.seed));
+        let filters = match &fields {
+            Some(fields) if args.wants(Part::Filter) => filters(&args, &data, fields),
+            _ => Vec::new(),
+        };
+        let index = Index::new(args.reuse.as_deref(), args.index_key.as_deref())?;
+        Ok(Self {
+            args,
+            endpoint,
+            index,
+            data,
+            fields,
+            filters,
+            watch,
+        })
+    }
+
+    /// For calls outside the measured loops.
+    pub(super) fn api(&self) -> Api {
+        Api::new(&self.endpoint, self.timeout())
+    }
+
+    /// For each request but training.
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.args.timeout)
+    }
+
+    /// Deletes the index if this run created it and nobody wants to keep it.
+    async fn clean_up(&self) -> Result<(), BenchError> {
+        if self.args.reuse.is_some() || self.args.keep {
+            return Ok(());
+        }
+        Ok(self.api().delete(&self.index).await?)
+    }
+
+    fn note_footprint(&self, report: &mut Report, stage: &'static str) -> Result<(), BenchError> {
+        if self.watch.sees_anything() {
+            report.footprints.push(self.watch.footprint(stage)?);
+        }
+        Ok(())
+    }
+}
+
+fn filters(args: &BenchArgs, data: &Dataset, fields: &Fields) -> Vec<(Predicate, Vec<Vec<Neighbour>>)> {
+    let predicates = fields
+        .predicates()
+        .into_iter()
+        .filter(|predicate| !predicate.matching.is_empty());
+    predicates
+        .map(|predicate| {
+            let progress = progress::bar(data.queries.len(), format!("exact, {} match", predicate.name));
+            let members = Some(&predicate.matching[..]);
+            let truth = truth::nearest(
+                data.metric,
+                &data.stored,
+                members,
+                &data.queries,
+                args.k,
+                &progress,
+            );
+            (predicate, truth)
+        })
+        .collect()
+}
+
+async fn measure(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchError> {
+    match bench.args.reuse {
+        Some(_) => check_reused(bench).await?,
+        None => load(bench, report).await?,
+    }
+    if bench.args.wants(Part::Query) {
+        query::sweep(bench, report).await?;
+    }
+    if bench.args.wants(Part::Batch) {
+        query::batches(bench, report).await?;
+    }
+    if bench.args.wants(Part::Filter) {
+        query::filters(bench, report).await?;
+    }
+    bench.note_footprint(report, "queried")?;
+    if bench.args.wants(Part::Upsert) {
+        report.upsert = Some(upsert::singles(bench).await?);
+    }
+    if bench.args.wants(Part::Mixed) {
+        mixed::reads_while_writing(bench, report).await?;
+    }
+    Ok(())
+}
+
+async fn load(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchError> {
+    bench
+        .api()
+        .create(&bench.index, bench.data.stored.width(), bench.data.metric)
+        .await?;
+    let mut ingest = ingest::upload(bench).await?;
+    bench.note_footprint(report, "loaded")?;
+    if bench.args.untrained {
+        query::untrained(bench, report).await?;
+    }
+    let trained = ingest::train(bench, &mut ingest).await;
+    report.ingest = Some(ingest);
+    trained?;
+    bench.note_footprint(report, "trained")
+}
+
+async fn check_reused(bench: &Bench) -> Result<(), BenchError> {
+    let (found, expected) = (
+        bench.api().count(&bench.index).await?,
+        bench.data.stored.len() as u64,
+    );
+    if found == expected {
+        return Ok(());
+    }
+    let cure = "give the data and options it was loaded with";
+    Err(BenchError::Mismatch(format!(
+        "the index holds {found} items, the data {expected}; {cure}"
+    )))
+}
