@@ -1,1 +1,18 @@
 //! Everything that crosses a process; nothing here is shipped.
+//!
+//! The harness starts the real `sealdex` binary on a free loopback port and talks to it as any client would: over HTTP, in the
+//! words of the REST contract. It knows nothing of the server's insides, storage or keys; of our crates it may use `sealdex-core`
+//! alone, for limits. What judges the server's answers (`oracle`, `ledger`, `scanner`) is kept here with the tests that show that
+//! it can find fault.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod fashion;
+pub mod http;
+pub mod index;
+pub mod item;
+pub mod ledger;
+pub mod oracle;
+pub mod random;
+pub mod scanner;
+pub mod server;
+pub mod victim;

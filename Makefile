@@ -1,0 +1,87 @@
+# make run     build and start the embedded default on 127.0.0.1:8000
+# make test    build, then every test
+# make verify  what must hold before a change lands; writes nothing in the checkout
+# make bench   the benchmark against a server started for it (ARGS="…" is passed on)
+# make chaos   the crash and corruption tests at full length
+# make deps    what the above need from outside: Debian packages, Python environments of the client tests
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Outside the checkout, so that a fresh clone builds on what another one has built.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/sealdex/target
+export SEALDEX_VENVS ?= $(HOME)/.cache/sealdex
+
+# RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings.
+PACKAGES := build-essential cmake libclang-dev pkg-config
+TEST_PACKAGES := python3 python3-venv
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+MISSING = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
+
+# All features of all members, so that run, test and verify build every crate once and alike.
+BUILD := cargo build --release --workspace --bins --locked
+
+.PHONY: help
+help:
+	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST)) | sed '/^Outside/,$$d'
+
+.PHONY: run
+run: deps-build
+	$(BUILD)
+	exec $(CARGO_TARGET_DIR)/release/sealdex serve $(ARGS)
+
+.PHONY: build
+build: deps-build
+	$(BUILD)
+
+.PHONY: test
+test: deps build
+	cargo test --release --workspace --locked -- --show-output --test-threads=2
+
+.PHONY: chaos
+chaos: deps build
+	SEALDEX_CRASH_ROUNDS=$${SEALDEX_CRASH_ROUNDS:-200} SEALDEX_FLIPS=$${SEALDEX_FLIPS:-1000} SEALDEX_FUZZ_EXAMPLES=$${SEALDEX_FUZZ_EXAMPLES:-400} \
+		cargo test --release -p sealdex-tests --locked --test crash --test corruption --test compat -- --nocapture --test-threads=2
+
+.PHONY: bench
+bench: build
+	exec $(CARGO_TARGET_DIR)/release/sealdex bench $(ARGS)
+
+.PHONY: fmt
+fmt:
+	cargo fmt --all
+
+.PHONY: verify
+verify: deps
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --locked
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	else echo "cargo-deny is not installed (make deps-verify): the dependency rules were checked by the architecture test alone"; fi
+	$(MAKE) test
+
+.PHONY: deps
+deps: deps-build deps-test
+
+.PHONY: deps-build
+deps-build:
+	@missing="$(call MISSING,$(PACKAGES))"; \
+	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
+	@command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (rustup)"; exit 1; }
+
+.PHONY: deps-test
+deps-test:
+	@missing="$(call MISSING,$(TEST_PACKAGES))"; \
+	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
+	@for list in tests/compat/requirements-*.txt; do \
+		name=$${list##*requirements-}; venv=$(SEALDEX_VENVS)/venv-$${name%.txt}; \
+		cmp -s $$list $$venv/installed.txt && continue; \
+		echo "making $$venv"; rm -rf $$venv; mkdir -p $(SEALDEX_VENVS); \
+		/usr/bin/python3 -m venv $$venv; \
+		$$venv/bin/python -m pip install -q --disable-pip-version-check -r $$list; \
+		cp $$list $$venv/installed.txt; \
+	done
+
+.PHONY: deps-verify
+deps-verify:
+	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

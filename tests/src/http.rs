@@ -1,0 +1,132 @@
+//! A small HTTP/1.1 client that keeps its connections. It follows no redirect and repeats no request, because the tests need to
+//! know of each request whether it was answered.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{HeaderMap, Method, Request};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// A client of one address.
+pub struct Http {
+    address: SocketAddr,
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+}
+
+/// What the server answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// The request got no answer: whether it took effect is not known.
+#[derive(Debug)]
+pub struct Unanswered(pub String);
+
+impl Http {
+    /// A client of `address`; connects when first used.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Where requests go.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Fetches `path`.
+    pub async fn get(&self, path: &str) -> Result<Reply, Unanswered> {
+        self.send(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Posts `body` as JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Reply, Unanswered> {
+        self.send(Method::POST, path, body.to_string().into()).await
+    }
+
+    /// Sends any bytes, declared as JSON.
+    pub async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, Unanswered> {
+        let exchange = self.exchange(method, path, body);
+        match tokio::time::timeout(ANSWER_TIME_MAX, exchange).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(Unanswered(error.to_string())),
+            Err(_) => Err(Unanswered(format!(
+                "no answer to {path} within {ANSWER_TIME_MAX:?}"
+            ))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        let mut connection = self.connection().await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.address.to_string())
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        let (head, incoming) = connection.send_request(request).await?.into_parts();
+        let body = incoming.collect().await?.to_bytes();
+        self.idle.lock().push(connection);
+        Ok(Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
+    }
+
+    async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+        loop {
+            let Some(mut kept) = self.idle.lock().pop() else {
+                break;
+            };
+            if kept.ready().await.is_ok() {
+                return Ok(kept);
+            }
+        }
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(driver);
+        Ok(sender)
+    }
+}
+
+impl Reply {
+    /// The body as JSON; `null` if it is not.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The JSON body of a 200; anything else fails the test with the whole answer.
+    #[track_caller]
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()
+    }
+}
+
+/// A request unanswered for so long is a hang.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);

@@ -1,0 +1,141 @@
+//! Existing clients against the built server: the official Python packages in their own virtual environments, and a schema fuzzer. The
+//! scripts are in `tests/compat`; `make deps` makes the environments.
+#![allow(clippy::unwrap_used)]
+
+use sealdex_tests::index::Index;
+use sealdex_tests::item::Item;
+use sealdex_tests::random::Random;
+use sealdex_tests::server::Home;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_client_0_17_works() {
+    run_unittests("0.17", "test_client", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_official_client_0_18_works() {
+    run_unittests("0.18", "test_client", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_langchain_store_of_0_17_works() {
+    run_unittests("0.17", "test_langchain", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_langchain_store_of_0_18_works() {
+    run_unittests("0.18", "test_langchain", 8).await;
+}
+
+/// Whatever the published schema allows or forbids, no answer is a 5xx, and the server lives on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schema_fuzzing_finds_no_server_error() {
+    let home = Home::new();
+    let mut server = home.start().await;
+    let mut random = Random::new(31);
+    let key = random.hex(32);
+    let index = Index::create(&server.http, "fuzzed", &key, json!({"dimension": 3})).await;
+    let items: Vec<Item> = (0..30)
+        .map(|i| Item::bare(format!("i{i}"), random.vector(3)))
+        .collect();
+    index.upsert(&items).await;
+    let examples = std::env::var("SEALDEX_FUZZ_EXAMPLES").unwrap_or_else(|_| "40".to_owned());
+    let mut schemathesis = Command::new(environment("fuzz").join("bin/schemathesis"));
+    schemathesis
+        .args([
+            "run",
+            &format!("http://{}/v1/openapi.json", server.http.address()),
+        ])
+        .args([
+            "--checks",
+            "not_a_server_error",
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--continue-on-failure",
+        ])
+        .args([
+            "--max-examples",
+            &examples,
+            "--seed",
+            "20",
+            "--generation-database",
+            "none",
+        ])
+        .args([
+            "--suppress-health-check",
+            "all",
+            "--request-timeout",
+            "60",
+            "--no-color",
+        ])
+        .env("SCHEMATHESIS_HOOKS", "fuzz_hooks")
+        .env("PYTHONPATH", scripts())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("SEALDEX_FUZZ_INDEX", "fuzzed")
+        .env("SEALDEX_FUZZ_KEY", &key)
+        .current_dir(home.log().parent().unwrap());
+    let output = run(schemathesis).await;
+    let said = said(&output);
+    assert!(output.status.success(), "schemathesis found a fault:\n{said}");
+    let count = said
+        .lines()
+        .find(|line| line.contains(" generated"))
+        .expect("schemathesis says how many requests it made");
+    println!("schemathesis: {}", count.trim());
+    server.assert_alive();
+    index.describe().await;
+}
+
+/// Runs one file of unit tests with one version of the client. `at_least` so many tests must have run.
+async fn run_unittests(version: &str, module: &str, at_least: usize) {
+    let home = Home::new();
+    let mut server = home.start().await;
+    let mut python = Command::new(environment(version).join("bin/python"));
+    python
+        .args(["-B", "-m", "unittest", "-v", module])
+        .env("SEALDEX_URL", format!("http://{}", server.http.address()))
+        .env("SEALDEX_CLIENT_VERSION", format!("{version}.0"))
+        .current_dir(scripts());
+    let output = run(python).await;
+    let said = said(&output);
+    assert!(output.status.success(), "client {version}, {module}:\n{said}");
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("Ran "))
+        .expect("unittest says how many tests it ran");
+    println!("client {version}, {module}: {line}");
+    let count: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(count >= at_least, "only {count} tests ran");
+    server.assert_alive();
+}
+
+async fn run(mut command: Command) -> Output {
+    let shown = format!("{:?}", command.get_program());
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap();
+    output.unwrap_or_else(|error| panic!("{shown}: {error}; `make deps` makes the environments"))
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("compat")
+}
+
+/// The virtual environment that `make deps` made from `requirements-{name}.txt`.
+fn environment(name: &str) -> PathBuf {
+    let all = std::env::var("SEALDEX_VENVS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|_| Path::new(&std::env::var("HOME").expect("HOME is set")).join(".cache/sealdex"));
+    all.join(format!("venv-{name}"))
+}

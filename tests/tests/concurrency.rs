@@ -1,0 +1,194 @@
+//! Queries answer correctly while a training runs and while others write; a write is seen by the next request.
+#![allow(clippy::unwrap_used)]
+
+use sealdex_tests::fashion;
+use sealdex_tests::index::{Index, by_id};
+use sealdex_tests::item::Item;
+use sealdex_tests::oracle::{fault, nearest, recall};
+use sealdex_tests::server::Home;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const KEY: &str = "77777777777777777777777777777777777777777777777777777777777777aa";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_and_writes_go_on_during_a_training() {
+    let home = Home::new();
+    let server = home.start().await;
+    let index = Index::create(
+        &server.http,
+        "busy",
+        KEY,
+        json!({"dimension": fashion::DIMENSION}),
+    )
+    .await;
+    let items = Arc::new(by_id(fashion::items()));
+    index
+        .upsert_binary(&items.values().cloned().collect::<Vec<_>>())
+        .await;
+    let finished = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|n| tokio::spawn(read_until(index.clone(), items.clone(), n, finished.clone())))
+        .collect();
+    let writer = tokio::spawn(write_until(index.clone(), finished.clone()));
+    for training in ["the first", "a second"] {
+        assert!(
+            train_and_watch(&index).await,
+            "training-status never named the index during {training} training"
+        );
+    }
+    finished.store(true, Ordering::Relaxed);
+    for reader in readers {
+        let asked = reader.await.expect("a reader found a fault");
+        println!("{asked} queries while training");
+        assert!(asked > 0);
+    }
+    let written = writer.await.expect("the writer found a fault");
+    assert!(written.values().any(Option::is_some) && written.values().any(Option::is_none));
+    assert_eq!(index.describe().await["is_trained"], true);
+    // What was written during the trainings is in the new generation, what was deleted is not.
+    let total = items.len() + written.values().flatten().count();
+    assert_eq!(index.count().await, total as u64);
+    for (id, state) in &written {
+        let found = index.get(std::slice::from_ref(id)).await;
+        assert_eq!(found.first(), state.as_ref(), "{id}");
+        if let Some(item) = state {
+            let hits = index.query(&item.vector, 3, json!({})).await;
+            assert!(
+                hits.iter().any(|hit| hit.id == *id),
+                "{id} is not found after the training"
+            );
+        }
+    }
+}
+
+/// Trains, and says whether the server said so meanwhile.
+async fn train_and_watch(index: &Index) -> bool {
+    let training = tokio::spawn({
+        let index = index.clone();
+        async move { index.train().await }
+    });
+    let mut seen = false;
+    while !training.is_finished() {
+        seen |= index.is_training().await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    training.await.expect("a training failed");
+    seen
+}
+
+/// Asks queries whose true answers do not change. The writer's items are far from all of them.
+async fn read_until(
+    index: Index,
+    items: Arc<BTreeMap<String, Item>>,
+    n: usize,
+    finished: Arc<AtomicBool>,
+) -> usize {
+    let queries = fashion::queries();
+    let mut asked = 0;
+    let mut total = 0.0;
+    while !finished.load(Ordering::Relaxed) {
+        let query = &queries[(asked * 2 + n) % queries.len()];
+        let hits = index.query(query, 10, json!({})).await;
+        assert_eq!(hits.len(), 10, "an answer came back short during a training");
+        assert_eq!(fault("euclidean", &hits, query, |id| items.get(id)), None);
+        total += recall(&hits, &nearest("euclidean", items.values(), query, 10));
+        asked += 1;
+    }
+    assert!(
+        asked < 20 || total / asked as f64 >= 0.95,
+        "recall during a training is {}",
+        total / asked as f64
+    );
+    asked
+}
+
+/// Writes, replaces and deletes, and reads each of its writes back at once. Returns the final states.
+async fn write_until(index: Index, finished: Arc<AtomicBool>) -> BTreeMap<String, Option<Item>> {
+    let mut states = BTreeMap::new();
+    for i in 0.. {
+        if finished.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = format!("written{}", i % 60);
+        if i % 3 == 2 {
+            index.delete(std::slice::from_ref(&id)).await;
+            let hits = index.query(&far_away(i), 200, json!({})).await;
+            assert!(
+                hits.iter().all(|hit| hit.id != id),
+                "{id} was deleted before this query"
+            );
+            states.insert(id, None);
+        } else {
+            let item = Item::bare(&id, far_away(i))
+                .with_metadata(json!({"i": i}))
+                .with_contents(i.to_string());
+            index.upsert(std::slice::from_ref(&item)).await;
+            assert_eq!(
+                index.get(std::slice::from_ref(&id)).await,
+                std::slice::from_ref(&item),
+                "a write is read back at once"
+            );
+            let hits = index.query(&item.vector, 1, json!({})).await;
+            assert_eq!(
+                (hits[0].id.as_str(), &hits[0].metadata["i"]),
+                (id.as_str(), &json!(i)),
+                "a write is found at once"
+            );
+            states.insert(id, Some(item));
+        }
+    }
+    states
+}
+
+/// A vector no picture is near, another for every `i`.
+fn far_away(i: usize) -> Vec<f32> {
+    (0..fashion::DIMENSION)
+        .map(|j| -2_000.0 - ((i * 31 + j * 7) % 97) as f32 * 5.0)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_writing_one_index_lose_nothing() {
+    let home = Home::new();
+    let server = home.start().await;
+    let index = Index::create(&server.http, "shared", KEY, json!({})).await;
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let index = index.clone();
+            tokio::spawn(async move {
+                for batch in 0..10 {
+                    let items: Vec<Item> = (0..20)
+                        .map(|i| {
+                            Item::bare(
+                                format!("{client}-{batch}-{i}"),
+                                vec![client as f32, batch as f32, i as f32],
+                            )
+                        })
+                        .collect();
+                    index.upsert(&items).await;
+                    // All clients fight over one id; some whole version of it must win.
+                    index
+                        .upsert(&[
+                            Item::bare("contested", vec![client as f32; 3]).with_contents(client.to_string())
+                        ])
+                        .await;
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(index.count().await, 8 * 10 * 20 + 1);
+    let contested = &index.get(&["contested".to_owned()]).await[0];
+    assert_eq!(
+        contested.vector,
+        vec![contested.contents.parse::<f32>().unwrap(); 3]
+    );
+    let hits = index.query(&[3.0, 4.0, 5.0], 1, json!({})).await;
+    assert_eq!(hits[0].id, "3-4-5");
+}

@@ -1,0 +1,321 @@
+//! One flipped byte in any stored file: the server refuses to start and says why, or a request fails, or the answer is right. Never a
+//! wrong answer. `SEALDEX_FLIPS` sets how many bytes are tried, each on a fresh copy of the data directory.
+#![allow(clippy::unwrap_used)]
+
+use sealdex_tests::index::{Hit, Index, by_id, hits_of, items_of};
+use sealdex_tests::item::Item;
+use sealdex_tests::oracle::{fault, nearest, recall};
+use sealdex_tests::random::{Random, clumped};
+use sealdex_tests::scanner::files_under;
+use sealdex_tests::server::{Home, Server};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const DIMENSION: usize = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_byte_never_gives_a_wrong_answer() {
+    let flips: usize = std::env::var("SEALDEX_FLIPS").map_or(48, |given| given.parse().unwrap());
+    let mut random = Random::from_clock("flips", "SEALDEX_FLIP_SEED");
+    let mut tally = Tally::default();
+    // Stopped in good order, everything is in its place; after a kill much is still in the write-ahead log.
+    for killed in [false, true] {
+        let home = Home::new();
+        let worlds = build(&home, killed, &mut random).await;
+        for world in &worlds {
+            assert!(
+                world.is_answered_exactly(&home).await,
+                "{} is wrong before any damage",
+                world.name
+            );
+        }
+        for _ in 0..flips / 2 {
+            let damaged = Home::new();
+            copy_folder(&home.data(), &damaged.data());
+            let damage = flip_one_byte(&damaged.data(), &mut random);
+            tally.count(&damage, try_everything(&damaged, &worlds, &damage).await);
+        }
+    }
+    println!("{tally:#?}");
+    assert!(
+        tally.refused + tally.errors > 0,
+        "no flip was noticed at all: the flips hit nothing that is read"
+    );
+}
+
+/// An index and the items that belong in it.
+struct World {
+    name: &'static str,
+    key: String,
+    items: BTreeMap<String, Item>,
+}
+
+/// What became of one flip.
+enum Outcome {
+    Refused,
+    SomeErrors,
+    AllRight,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    refused: usize,
+    errors: usize,
+    unnoticed: usize,
+    files: BTreeMap<String, usize>,
+}
+
+impl Tally {
+    fn count(&mut self, damage: &Damage, outcome: Outcome) {
+        match outcome {
+            Outcome::Refused => self.refused += 1,
+            Outcome::SomeErrors => self.errors += 1,
+            Outcome::AllRight => self.unnoticed += 1,
+        }
+        *self.files.entry(damage.kind()).or_default() += 1;
+    }
+}
+
+/// A small untrained index and a trained one, then the end of the server: in good order, or by a kill.
+async fn build(home: &Home, killed: bool, random: &mut Random) -> Vec<World> {
+    let server = home.start().await;
+    let mut worlds = Vec::new();
+    for (name, rows) in [("untrained", 300), ("trained", 1_500)] {
+        let key = random.hex(32);
+        let settings = json!({"dimension": DIMENSION, "metric": "squared_euclidean"});
+        let index = Index::create(&server.http, name, &key, settings).await;
+        let items = clumped(random, rows, 30, DIMENSION)
+            .into_iter()
+            .enumerate()
+            .map(|(i, vector)| {
+                Item::bare(format!("{name}{i}"), vector)
+                    .with_metadata(json!({"i": i}))
+                    .with_contents(format!("{name} {i}"))
+            });
+        let mut items = by_id(items.collect());
+        index
+            .upsert_binary(&items.values().cloned().collect::<Vec<_>>())
+            .await;
+        if name == "trained" {
+            index.must("indexes/train", json!({"n_lists": 8})).await;
+        }
+        let deleted: Vec<String> = items.keys().step_by(10).cloned().collect();
+        index.delete(&deleted).await;
+        items.retain(|id, _| !deleted.contains(id));
+        worlds.push(World { name, key, items });
+    }
+    if killed {
+        server.kill()
+    } else {
+        server.stop().await
+    }
+    worlds
+}
+
+async fn try_everything(home: &Home, worlds: &[World], damage: &Damage) -> Outcome {
+    let mut server = match home.try_start().await {
+        Ok(server) => server,
+        Err(refused) => {
+            assert!(
+                !refused.status.success() && refused.said.len() > 20,
+                "{damage}: ended with {} and {:?}",
+                refused.status,
+                refused.said
+            );
+            return Outcome::Refused;
+        }
+    };
+    let mut errors = 0;
+    for world in worlds {
+        errors += world.wrong_or_errors(&server, damage).await;
+        if server_is_gone(&mut server, damage) {
+            return Outcome::SomeErrors;
+        }
+    }
+    if errors > 0 {
+        Outcome::SomeErrors
+    } else {
+        Outcome::AllRight
+    }
+}
+
+/// A server that ends itself over damage it met has given no wrong answer; but it must say so.
+fn server_is_gone(server: &mut Server, damage: &Damage) -> bool {
+    let gone = std::fs::metadata(format!("/proc/{}/exe", server.pid())).is_err();
+    if gone {
+        println!("{damage}: the server ended itself");
+    }
+    gone
+}
+
+impl World {
+    fn index(&self, server: &Server) -> Index {
+        Index::new(&server.http, self.name, &self.key)
+    }
+
+    async fn is_answered_exactly(&self, home: &Home) -> bool {
+        let copy = Home::new();
+        copy_folder(&home.data(), &copy.data());
+        let server = copy.start().await;
+        self.wrong_or_errors(&server, &Damage::none()).await == 0
+    }
+
+    /// Asks for everything. Returns how many requests ended in an error; a wrong answer fails the test.
+    async fn wrong_or_errors(&self, server: &Server, damage: &Damage) -> usize {
+        let index = self.index(server);
+        let mut errors = 0;
+        let ids: Vec<String> = self.items.keys().cloned().collect();
+        let mut ask = async |route: &str, body: Value| match index.call(route, body).await {
+            Ok(reply) if reply.status == 200 => Some(reply.json()),
+            _ => {
+                errors += 1;
+                None
+            }
+        };
+        for part in ids.chunks(50) {
+            if let Some(answer) = ask("vectors/get", json!({"ids": part})).await {
+                let read = items_of(&answer).unwrap_or_else(|| panic!("{damage}: {answer}"));
+                let wanted = part.iter().map(|id| &self.items[id]);
+                let same = read.len() == part.len()
+                    && read
+                        .iter()
+                        .zip(wanted)
+                        .all(|(read, written)| read.is_same_as(written));
+                assert!(same, "{damage}: get of {} answered wrongly", self.name);
+            }
+        }
+        if let Some(answer) = ask("vectors/list_ids", json!({})).await {
+            let mut listed: Vec<&str> = answer["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap())
+                .collect();
+            listed.sort_unstable();
+            assert_eq!(listed, ids, "{damage}: list_ids of {}", self.name);
+        }
+        if let Some(answer) = ask("vectors/num_vectors", json!({})).await {
+            assert_eq!(
+                answer,
+                json!({"result": ids.len()}),
+                "{damage}: num_vectors of {}",
+                self.name
+            );
+        }
+        for item in self.items.values().step_by(self.items.len() / QUERIES) {
+            for filters in [json!({}), json!({"i": {"$gte": 0}})] {
+                let body = json!({"query_vectors": item.vector, "top_k": 5, "n_probes": 1_000, "rerank_mult": 100,
+                    "filters": filters, "include": ["distance", "metadata"]});
+                if let Some(answer) = ask("vectors/query", body).await {
+                    let hits = hits_of(&answer["results"]).unwrap_or_else(|| panic!("{damage}: {answer}"));
+                    self.judge(&hits, &item.vector, damage);
+                }
+            }
+        }
+        errors
+    }
+
+    fn judge(&self, hits: &[Hit], query: &[f32], damage: &Damage) {
+        let wrong = fault("squared_euclidean", hits, query, |id| self.items.get(id));
+        assert_eq!(wrong, None, "{damage}: query of {}", self.name);
+        let found = recall(hits, &nearest("squared_euclidean", self.items.values(), query, 5));
+        assert_eq!(
+            found, 1.0,
+            "{damage}: a query of {} left out what it must find",
+            self.name
+        );
+        let metadata_is_right = hits
+            .iter()
+            .all(|hit| hit.metadata == Value::Object(self.items[&hit.id].metadata.clone()));
+        assert!(
+            metadata_is_right,
+            "{damage}: wrong metadata in a query of {}",
+            self.name
+        );
+    }
+}
+
+const QUERIES: usize = 12;
+
+/// One byte that was changed.
+struct Damage {
+    file: PathBuf,
+    offset: usize,
+    flipped: u8,
+}
+
+impl Damage {
+    fn none() -> Self {
+        Self {
+            file: PathBuf::new(),
+            offset: 0,
+            flipped: 0,
+        }
+    }
+
+    /// What sort of file it is: its extension, or its name without digits.
+    fn kind(&self) -> String {
+        let name = self
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let kind = name
+            .rsplit_once('.')
+            .map_or(name.clone(), |(_, extension)| extension.to_owned());
+        kind.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-')
+            .to_owned()
+    }
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.flipped == 0 {
+            return f.write_str("undamaged");
+        }
+        write!(
+            f,
+            "byte {} of {} xor {:#04x}",
+            self.offset,
+            self.file.display(),
+            self.flipped
+        )
+    }
+}
+
+/// Any file of any sort is as likely as another, so that small ones are hit too; every second time, a large one is chosen.
+fn flip_one_byte(folder: &Path, random: &mut Random) -> Damage {
+    let mut files: Vec<(PathBuf, Vec<u8>)> = files_under(folder)
+        .into_iter()
+        .map(|file| (file.clone(), std::fs::read(&file).unwrap()))
+        .filter(|(file, bytes)| {
+            !bytes.is_empty() && file.extension().is_none_or(|extension| extension != "old")
+        })
+        .collect();
+    files.sort_by_key(|(_, bytes)| std::cmp::Reverse(bytes.len()));
+    let among = if random.chance(50) {
+        files.len().min(6)
+    } else {
+        files.len()
+    };
+    let (file, mut bytes) = files.swap_remove(random.below(among));
+    let offset = random.below(bytes.len());
+    let flipped = 1 << random.below(8);
+    bytes[offset] ^= flipped;
+    std::fs::write(&file, bytes).unwrap();
+    Damage {
+        file,
+        offset,
+        flipped,
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for file in files_under(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(&file, target).unwrap();
+    }
+}
