@@ -56,18 +56,7 @@ impl KindKeys {
             {
                 return key;
             }
-            let mut sealing = self.sealing.write();
-            if sealing
-                .as_ref()
-                .is_none_or(|sealing| sealing.is_spent(self.budget))
-            {
-                let key = Arc::new(self.derive(random::random()));
-                self.opened.insert(Arc::clone(&key));
-                *sealing = Some(Sealing {
-                    key,
-                    seals: AtomicU64::new(0),
-                });
-            }
+            self.renew();
         }
     }
 
@@ -85,6 +74,22 @@ impl KindKeys {
         // Kept only now that it has opened something: damaged records must not push out keys that are in use.
         self.opened.insert(Arc::new(derived));
         Ok(())
+    }
+
+    /// Draws the next key to seal with, unless another thread has done so meanwhile.
+    fn renew(&self) {
+        let mut sealing = self.sealing.write();
+        if sealing
+            .as_ref()
+            .is_none_or(|sealing| sealing.is_spent(self.budget))
+        {
+            let key = Arc::new(self.derive(random::random()));
+            self.opened.insert(Arc::clone(&key));
+            *sealing = Some(Sealing {
+                key,
+                seals: AtomicU64::new(0),
+            });
+        }
     }
 
     fn derive(&self, sub_epoch: SubEpoch) -> SubEpochKey {
@@ -165,13 +170,16 @@ mod tests {
             .sum()
     }
 
+    /// Small budgets and many threads, so that threads often find the same budget spent at the same time.
     #[test]
-    fn no_key_seals_more_than_its_budget() {
-        const BUDGET: u64 = 7;
+    fn every_key_seals_as_often_as_its_budget_says() {
+        const BUDGET: u64 = 2;
+        const THREADS: u64 = 8;
+        const SEALS: u64 = 5_000;
         let keys = keys(BUDGET);
-        let seals_of_a_thread = || (0..350).map(|_| keys.to_seal().sub_epoch).collect::<Vec<_>>();
+        let seals_of_a_thread = || (0..SEALS).map(|_| keys.to_seal().sub_epoch).collect::<Vec<_>>();
         let seals: Vec<SubEpoch> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(seals_of_a_thread)).collect();
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(seals_of_a_thread)).collect();
             threads
                 .into_iter()
                 .flat_map(|thread| thread.join().unwrap())
@@ -181,9 +189,18 @@ mod tests {
         for sub_epoch in seals {
             *seals_of.entry(sub_epoch).or_insert(0) += 1;
         }
-        // Every budget is used up exactly before the next key is drawn.
-        assert_eq!(seals_of.len() as u64, 4 * 350 / BUDGET);
+        assert_eq!(seals_of.len() as u64, THREADS * SEALS / BUDGET);
         assert!(seals_of.values().all(|&seals| seals == BUDGET));
+    }
+
+    #[test]
+    fn a_key_is_not_renewed_before_its_budget_is_spent() {
+        let keys = keys(2);
+        let first = keys.to_seal().sub_epoch;
+        keys.renew();
+        assert_eq!(keys.to_seal().sub_epoch, first);
+        keys.renew();
+        assert_ne!(keys.to_seal().sub_epoch, first);
     }
 
     #[test]
