@@ -93,7 +93,7 @@ fn end_process(fault: &StorageFault) {
 mod tests {
     use super::*;
     use crate::{Entry, LogIndex};
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
     use std::sync::mpsc as sync_mpsc;
 
     /// Counts; a payload `fail` is a storage fault, `panic` a bug. Each apply waits for a permission, if there are any.
@@ -107,7 +107,7 @@ mod tests {
         type Reply = (u64, Bytes);
 
         fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Self::Reply>, StorageFault> {
-            self.batches.lock().unwrap().push(entries.len());
+            self.batches.lock().push(entries.len());
             if let Some(permissions) = &self.permissions {
                 // Whoever drops the sender allows everything.
                 let _ = permissions.recv();
@@ -159,7 +159,7 @@ mod tests {
         };
         let group = Arc::new(Group::start("busy", machine, queue).unwrap());
         spawn(&group, 1);
-        while batches.lock().unwrap().is_empty() {
+        while batches.lock().is_empty() {
             tokio::task::yield_now().await;
         }
         (group, allow, batches)
@@ -189,7 +189,7 @@ mod tests {
                 Ok((n as u64 + 9, Bytes::from(vec![n as u8])))
             );
         }
-        assert_eq!(*batches.lock().unwrap(), [1, 19]);
+        assert_eq!(*batches.lock(), [1, 19]);
     }
 
     #[tokio::test]
@@ -256,7 +256,7 @@ mod tests {
         for (payload, reason) in [("fail", "no"), ("panic", "the state machine panicked")] {
             let seen = Arc::new(Mutex::new(None));
             let report = Arc::clone(&seen);
-            let on_fault = move |fault: &StorageFault| *report.lock().unwrap() = Some(fault.reason.clone());
+            let on_fault = move |fault: &StorageFault| *report.lock() = Some(fault.reason.clone());
             let group = Group::start_with("fault", counter(), 4, on_fault).unwrap();
             assert!(group.propose(Bytes::new()).await.is_ok());
             assert_eq!(
@@ -264,7 +264,7 @@ mod tests {
                 Err(ProposeError::Stopped)
             );
             group.stop().await;
-            assert_eq!(seen.lock().unwrap().as_deref(), Some(reason));
+            assert_eq!(seen.lock().as_deref(), Some(reason));
         }
     }
 }
