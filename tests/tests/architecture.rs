@@ -46,15 +46,7 @@ const UNREACHABLE: [(&str, &[&str]); 4] = [
     ),
     (
         "sealdex-crypto",
-        &[
-            "tokio",
-            "rocksdb",
-            "axum",
-            "tonic",
-            "sealdex-index",
-            "tracing",
-            "serde",
-        ],
+        &["tokio", "rocksdb", "axum", "tonic", "sealdex-index", "tracing"],
     ),
     ("sealdex-proto", &["tokio", "rocksdb", "aes-gcm", "aws-lc-rs"]),
 ];
