@@ -22,7 +22,7 @@
 //! | `$in: [v, …]`, `$nin` | `$eq` for one of them; `$nin` for all other items, missing fields included. One scalar stands for a list of one |
 //! | `$gt $gte $lt $lte: n` | a number, or an array with a number, on that side of `n` |
 //! | `$exists: b` | `true`: a field that is there; `false`: one that is missing |
-//! | `$regex: s` | a string in which the pattern is found ([`pattern`]); elements of arrays are not looked at |
+//! | `$regex: s` | a string in which the pattern is found; elements of arrays are not looked at |
 //! | `$type: s` | a value of type `string`, `number`, `boolean`, `array` or `object`; elements are not looked at |
 //! | `$contains: v` | a string that has the string `v` in it, or an array with an element that equals `v` |
 //!
@@ -34,7 +34,10 @@
 //! - `$gt` and its like hold for no item if the operand is a string, a boolean, an array or an object.
 //! - `null` and `{}` are no operand of any condition, and no element of `$in`: `$exists` asks for what is missing. An
 //!   operand of a wrong type is refused for `$exists`, `$regex`, `$type` and `$contains` (string, number or boolean).
-//! - An object operand is either operators or, without a single `$` key, a value; a mixture is refused.
+//! - An object operand is either operators or, without a single `$` key, a value; a mixture is refused. Keys further
+//!   inside a value mean nothing: `{"a": {"b": {"$gt": 1}}}` asks for an equal object, `{"a.b": {"$gt": 1}}` compares.
+//! - Patterns are ECMAScript's without flags, over code points: case-sensitive, found anywhere, `^` and `$` the ends of the
+//!   text. Look-around, back-references and Unicode properties are refused, so that a search takes time linear in the text.
 
 mod condition;
 mod ecmascript;
@@ -52,6 +55,12 @@ pub const CONDITIONS_MAX: usize = 1_024;
 
 /// Values in one filter, elements of `$in` included: bounds what is kept of a request.
 pub const VALUES_MAX: usize = 65_536;
+
+/// Patterns in one filter: each is compiled and keeps an automaton.
+pub const PATTERNS_MAX: usize = 64;
+
+/// Bytes of one pattern.
+pub const PATTERN_BYTES_MAX: usize = 1_024;
 
 /// A filter, compiled. Holds the client's operands, so it has no `Debug`.
 #[derive(Clone)]
@@ -132,6 +141,9 @@ pub enum FilterError {
         "a filter may have at most {CONDITIONS_MAX} conditions: replace alternatives for one field by $in"
     )]
     TooManyConditions,
+    /// More than [`PATTERNS_MAX`] patterns.
+    #[error("a filter may have at most {PATTERNS_MAX} patterns: join them by | into fewer $regex")]
+    TooManyPatterns,
     /// More than [`VALUES_MAX`] values.
     #[error("a filter may hold at most {VALUES_MAX} values: split the request")]
     TooManyValues,

@@ -32,6 +32,7 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte; errors will name `layout`.
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8], layout: &'static str) -> Self {
         Self { bytes, layout }
     }
@@ -45,6 +46,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self) -> Result<u8, LayoutError> {
         Ok(self.array::<1>()?[0])
     }
@@ -53,12 +55,14 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], LayoutError> {
         let (head, rest) = self.bytes.split_first_chunk::<N>().ok_or(self.damaged())?;
         self.bytes = rest;
         Ok(*head)
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], LayoutError> {
         let (head, rest) = self.bytes.split_at_checked(len).ok_or(self.damaged())?;
         self.bytes = rest;
@@ -66,6 +70,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 number, as [`put_varint`] writes it.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, LayoutError> {
         let mut value = 0u64;
         for shift in (0..u64::BITS).step_by(7) {
@@ -83,17 +88,20 @@ impl<'a> Reader<'a> {
     }
 
     /// A [`varint`](Self::varint) that is a length or a count.
+    #[inline]
     pub(crate) fn len(&mut self) -> Result<usize, LayoutError> {
         usize::try_from(self.varint()?).map_err(|_| self.damaged())
     }
 
     /// A [`varint`](Self::varint) that is at most `max`.
+    #[inline]
     pub(crate) fn count(&mut self, max: u32) -> Result<u32, LayoutError> {
         let count = u32::try_from(self.varint()?).ok().filter(|count| *count <= max);
         count.ok_or(self.damaged())
     }
 
     /// Bytes that are preceded by their length.
+    #[inline]
     pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], LayoutError> {
         let len = self.len()?;
         self.bytes(len)
@@ -104,16 +112,13 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.prefixed()?).map_err(|_| self.damaged())
     }
 
-    /// A cursor over `bytes`, which this one has read, for errors of the same name.
-    pub(crate) fn within<'b>(&self, bytes: &'b [u8]) -> Reader<'b> {
-        Reader::new(bytes, self.layout)
-    }
-
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// What has not been read.
+    #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes
     }
@@ -127,6 +132,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn damaged(&self) -> LayoutError {
         LayoutError::Damaged(self.layout)
     }

@@ -93,7 +93,7 @@ impl Metadata {
     pub fn decode(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(bytes, LAYOUT);
         reader.version(VERSION)?;
-        let members = encoding::check_members(reader, VALUE_DEPTH)?;
+        let members = encoding::check_members(reader.rest(), limits::NESTING_MAX).ok_or(reader.damaged())?;
         Ok(Self(members.to_map()))
     }
 

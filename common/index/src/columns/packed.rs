@@ -40,6 +40,7 @@ impl<'a> Packed<'a> {
         })
     }
 
+    #[inline]
     pub(super) fn len(self) -> usize {
         match self {
             Packed::One(numbers) => numbers.len(),
@@ -48,6 +49,7 @@ impl<'a> Packed<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn get(self, position: u32) -> Option<u32> {
         let position = position as usize;
         match self {
@@ -59,6 +61,7 @@ impl<'a> Packed<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn iter(self) -> impl Iterator<Item = u32> {
         (0..self.len() as u32).map_while(move |position| self.get(position))
     }

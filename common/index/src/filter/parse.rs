@@ -2,7 +2,7 @@
 
 use super::condition::{Condition, Kind, Set, Test};
 use super::pattern::Pattern;
-use super::{CONDITIONS_MAX, FilterError, Node, VALUES_MAX};
+use super::{CONDITIONS_MAX, FilterError, Node, PATTERNS_MAX, VALUES_MAX};
 use crate::metadata::Number;
 use sealdex_core::limits;
 use serde_json::{Map, Value};
@@ -18,11 +18,18 @@ pub(super) fn parse(filter: &Value) -> Result<Option<Node>, FilterError> {
     if members.is_empty() {
         return Ok(None);
     }
-    Parser { conditions: 0 }.filter(members).map(Some)
+    Parser {
+        conditions: 0,
+        patterns: 0,
+    }
+    .filter(members)
+    .map(Some)
 }
 
+/// What has been taken of a filter's limits.
 struct Parser {
     conditions: usize,
+    patterns: usize,
 }
 
 impl Parser {
@@ -99,7 +106,13 @@ impl Parser {
                 true => self.node(field, Test::Exists),
                 false => Ok(not(self.node(field, Test::Exists)?)),
             },
-            "$regex" => self.node(field, operand.finds()?),
+            "$regex" => {
+                self.patterns += 1;
+                if self.patterns > PATTERNS_MAX {
+                    return Err(FilterError::TooManyPatterns);
+                }
+                self.node(field, operand.finds()?)
+            }
             "$type" => self.node(field, operand.is()?),
             "$contains" => self.node(field, operand.contains()?),
             _ => Err(FilterError::UnknownOperator {

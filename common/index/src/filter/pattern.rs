@@ -1,11 +1,8 @@
 //! A compiled pattern of `$regex`: case-sensitive, found anywhere in the text, in time linear in its length.
 
-use super::ecmascript;
+use super::{PATTERN_BYTES_MAX, ecmascript};
 use regex_automata::meta::{Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
-
-/// Bytes of one pattern.
-pub(super) const PATTERN_BYTES_MAX: usize = 1_024;
 
 /// Bytes of one pattern's automaton: bounds what one character of a text can cost.
 const AUTOMATON_BYTES_MAX: usize = 256 * 1024;

@@ -89,39 +89,22 @@ pub(super) fn members_size(members: &Map<String, Value>, depth: usize) -> Option
 }
 
 /// Reads one value and everything in it; refuses what nests deeper than `depth` levels.
+#[inline]
 pub(crate) fn check<'a>(reader: &mut Reader<'a>, depth: usize) -> Result<View<'a>, LayoutError> {
     let view = read(reader)?;
-    match view {
-        View::Text(text) => drop(std::str::from_utf8(text).map_err(|_| reader.damaged())?),
-        View::Array(Elements(bytes)) => {
-            let depth = depth.checked_sub(1).ok_or(reader.damaged())?;
-            let mut inner = reader.within(bytes);
-            while !inner.is_empty() {
-                check(&mut inner, depth)?;
-            }
-        }
-        View::Object(Fields(bytes)) => {
-            let depth = depth.checked_sub(1).ok_or(reader.damaged())?;
-            check_members(reader.within(bytes), depth)?;
-        }
-        View::Null | View::Bool(_) | View::Number(_) => {}
-    }
-    Ok(view)
+    let is_sound = match view {
+        View::Text(text) => is_utf8(text),
+        View::Array(elements) => elements.are_sound(depth),
+        View::Object(fields) => fields.are_sound(depth),
+        View::Null | View::Bool(_) | View::Number(_) => true,
+    };
+    if is_sound { Ok(view) } else { Err(reader.damaged()) }
 }
 
-/// Reads members to the end; their values may nest `depth` levels deep.
-pub(super) fn check_members(mut reader: Reader<'_>, depth: usize) -> Result<Fields<'_>, LayoutError> {
-    let fields = Fields(reader.rest());
-    let mut last = None;
-    while !reader.is_empty() {
-        let key = Some(reader.text()?);
-        if last >= key {
-            return Err(reader.damaged());
-        }
-        last = key;
-        check(&mut reader, depth)?;
-    }
-    Ok(fields)
+/// Takes what [`put_members`] wrote; `None` if it did not, or if an object of these members, which is a level by itself,
+/// nests deeper than `depth` levels.
+pub(super) fn check_members(bytes: &[u8], depth: usize) -> Option<Fields<'_>> {
+    Some(Fields(bytes)).filter(|fields| fields.are_sound(depth))
 }
 
 impl<'a> View<'a> {
@@ -144,6 +127,19 @@ impl<'a> View<'a> {
 }
 
 impl<'a> Elements<'a> {
+    fn are_sound(self, depth: usize) -> bool {
+        let Some(depth) = depth.checked_sub(1) else {
+            return false;
+        };
+        let mut reader = Reader::new(self.0, CHECKED);
+        while !reader.is_empty() {
+            if check(&mut reader, depth).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// All elements, in order.
     pub(crate) fn iter(self) -> impl Iterator<Item = View<'a>> {
         let mut reader = Reader::new(self.0, CHECKED);
@@ -152,6 +148,22 @@ impl<'a> Elements<'a> {
 }
 
 impl<'a> Fields<'a> {
+    fn are_sound(self, depth: usize) -> bool {
+        let Some(depth) = depth.checked_sub(1) else {
+            return false;
+        };
+        let mut reader = Reader::new(self.0, CHECKED);
+        let mut last = None;
+        while !reader.is_empty() {
+            let key = reader.prefixed().ok().filter(|key| is_utf8(key));
+            if last >= key || check(&mut reader, depth).is_err() {
+                return false;
+            }
+            last = key;
+        }
+        true
+    }
+
     /// All members, in order.
     pub(crate) fn iter(self) -> impl Iterator<Item = (&'a [u8], View<'a>)> {
         let mut reader = Reader::new(self.0, CHECKED);
@@ -224,14 +236,21 @@ fn put_number(out: &mut Vec<u8>, number: &serde_json::Number) {
 
 /// Appends what `put_content` appends, behind its tag and length.
 fn put_container(out: &mut Vec<u8>, tag: u8, put_content: impl FnOnce(&mut Vec<u8>)) {
-    out.push(tag);
+    // Most containers are short, so room for one byte of length is left before the content.
+    out.extend([tag, 0]);
     let start = out.len();
     put_content(out);
-    let mut length = Vec::new();
-    put_varint(&mut length, (out.len() - start) as u64);
-    out.splice(start..start, length);
+    match out.len() - start {
+        short @ 0..0x80 => out[start - 1] = short as u8,
+        long => {
+            let mut length = Vec::new();
+            put_varint(&mut length, long as u64);
+            out.splice(start - 1..start, length);
+        }
+    }
 }
 
+#[inline]
 fn read<'a>(reader: &mut Reader<'a>) -> Result<View<'a>, LayoutError> {
     Ok(match reader.u8()? {
         NULL => View::Null,
@@ -255,6 +274,12 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<View<'a>, LayoutError> {
         OBJECT => View::Object(Fields(reader.prefixed()?)),
         _ => return Err(reader.damaged()),
     })
+}
+
+/// Most text is ASCII, which is told faster.
+#[inline]
+fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
 
 fn to_string(text: &[u8]) -> String {

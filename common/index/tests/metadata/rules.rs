@@ -2,7 +2,7 @@
 
 use crate::json::metadata;
 use sealdex_core::ErrorCode;
-use sealdex_index::filter::{CONDITIONS_MAX, Filter, FilterError, VALUES_MAX};
+use sealdex_index::filter::{CONDITIONS_MAX, Filter, FilterError, PATTERNS_MAX, VALUES_MAX};
 use serde_json::{Value, json};
 
 /// Which of `documents` match, by position.
@@ -300,6 +300,8 @@ fn limits_are_named() {
     assert_eq!(error(deep), FilterError::TooDeep);
     let bushy = json!({"$or": (0..=CONDITIONS_MAX).map(|n| json!({"a": n})).collect::<Vec<_>>()});
     assert_eq!(error(bushy), FilterError::TooManyConditions);
+    let patterns = json!({"$or": vec![json!({"a": {"$regex": "x"}}); PATTERNS_MAX + 1]});
+    assert_eq!(error(patterns), FilterError::TooManyPatterns);
     let long = json!({"a": {"$in": (0..VALUES_MAX).collect::<Vec<_>>()}});
     assert_eq!(error(long), FilterError::TooManyValues);
     let long = json!({"a": {"$in": (0..VALUES_MAX - 3).collect::<Vec<_>>()}});
