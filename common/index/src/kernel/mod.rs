@@ -7,7 +7,6 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod lanes;
 mod products;
 mod scalar;
 #[cfg(test)]
@@ -158,7 +157,8 @@ pub fn pq4_encode(isa: Isa, books: &[[f32; 32]], row: &[f32], out: &mut [u8]) {
     dispatch!(isa, pq4_encode, books, row, out)
 }
 
-/// The squared distances of `row` to the 16 centroids of each sub-quantiser.
-pub fn pq4_distances(isa: Isa, books: &[[f32; 32]], row: &[f32], out: &mut [[f32; 16]]) {
+/// How much larger the squared distances of `row` to the 16 centroids of each sub-quantiser are than the least of the
+/// 16. Gives the sum of the least ones, and the largest of what was written.
+pub fn pq4_distances(isa: Isa, books: &[[f32; 32]], row: &[f32], out: &mut [[f32; 16]]) -> (f32, f32) {
     dispatch!(isa, pq4_distances, books, row, out)
 }

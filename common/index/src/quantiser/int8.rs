@@ -10,6 +10,7 @@
 //! The last term of the factor takes out what coding adds to a squared distance on average; the estimate is exact for
 //! a query that equals the row. The query is scaled to 16-bit integers, so that all kernels agree to the bit.
 
+use super::round_to_bits;
 use crate::kernel::{self, Isa};
 
 /// Bytes before the codes of a row.
@@ -20,22 +21,29 @@ const BYTE_MAX: i64 = 128;
 
 /// Appends the code of `prepared`, a row of the cluster around `centroid`.
 pub(super) fn encode(prepared: &[f32], centroid: &[f32], out: &mut Vec<u8>) {
-    let residual = || prepared.iter().zip(centroid).map(|(x, c)| x - c);
-    let largest = residual().fold(0.0f32, |largest, r| largest.max(r.abs()));
-    let scale = largest / CODE_MAX;
-    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    let start = out.len();
-    out.extend_from_slice(&[0; HEADER_BYTES]);
-    let mut factor = 0.0f64;
-    for (r, c) in residual().zip(centroid) {
-        let code = (r * inverse).round().clamp(-CODE_MAX, CODE_MAX);
-        out.push(code as i8 as u8);
-        let stands_for = f64::from(scale * code);
-        let lost = f64::from(r) - stands_for;
-        factor += stands_for * (stands_for + 2.0 * f64::from(*c)) - lost * lost;
-    }
-    out[start..start + 4].copy_from_slice(&scale.to_le_bytes());
-    out[start + 4..start + 8].copy_from_slice(&(factor as f32).to_le_bytes());
+    let residual: Vec<f32> = prepared.iter().zip(centroid).map(|(x, c)| x - c).collect();
+    let scale = largest(&residual) / CODE_MAX;
+    let inverse = if scale > 0.0 {
+        (1.0 / scale).min(f32::MAX)
+    } else {
+        0.0
+    };
+    let codes: Vec<u8> = residual
+        .iter()
+        .map(|r| round_to_bits(r * inverse) as u8)
+        .collect();
+    let decoded: Vec<f32> = codes.iter().map(|code| scale * f32::from(*code as i8)).collect();
+    let [product, _, square] = kernel::exact_products(Isa::best(), centroid, &decoded);
+    let factor = square + 2.0 * product - kernel::exact_squared(Isa::best(), &residual, &decoded);
+    out.extend_from_slice(&scale.to_le_bytes());
+    out.extend_from_slice(&(factor as f32).to_le_bytes());
+    out.extend_from_slice(&codes);
+}
+
+/// The largest magnitude.
+fn largest(values: &[f32]) -> f32 {
+    // Magnitudes order as their bits do, and a maximum of integers becomes vector code.
+    f32::from_bits(values.iter().map(|value| value.abs().to_bits()).fold(0, u32::max))
 }
 
 /// A query as 16-bit integers.
@@ -49,9 +57,7 @@ pub(super) struct Query {
 impl Query {
     /// The largest scale at which no sum over any bytes can leave 32 bits, whatever the order of summation.
     pub(super) fn new(prepared: &[f32]) -> Self {
-        let largest = prepared
-            .iter()
-            .fold(0.0f64, |largest, q| largest.max(f64::from(q.abs())));
+        let largest = f64::from(largest(prepared));
         let total: f64 = prepared.iter().map(|q| f64::from(q.abs())).sum();
         if largest == 0.0 {
             return Self {
@@ -59,13 +65,11 @@ impl Query {
                 step: 0.0,
             };
         }
-        // Rounding adds at most half to each value.
-        let room = (i64::from(i32::MAX) / BYTE_MAX) as f64 - 0.5 * prepared.len() as f64;
+        // Rounding adds less than one to each value.
+        let room = (i64::from(i32::MAX) / BYTE_MAX) as f64 - prepared.len() as f64;
         let inverse = (f64::from(i16::MAX) / largest).min(room / total);
-        let values: Vec<i16> = prepared
-            .iter()
-            .map(|q| (f64::from(*q) * inverse).round() as i16)
-            .collect();
+        let integer = |q: &f32| round_to_bits((f64::from(*q) * inverse) as f32) as i16;
+        let values: Vec<i16> = prepared.iter().map(integer).collect();
         let sum: i64 = values.iter().map(|v| i64::from(*v).abs()).sum();
         assert!(
             sum * BYTE_MAX <= i64::from(i32::MAX),

@@ -9,6 +9,7 @@
 //! Table entries have 7 bits, so that the two of one byte of code add up within 8. An odd dimension is padded with a
 //! zero, an odd number of sub-quantisers with one that always scores 0.
 
+use super::round_to_bits;
 use crate::kernel::{self, Isa};
 use crate::rng::Rng;
 use rayon::prelude::*;
@@ -75,8 +76,8 @@ impl Codebooks {
     /// The look-up tables of a query.
     pub(super) fn tables(&self, prepared: &[f32]) -> Tables {
         let mut distances = vec![[0.0; CENTROIDS]; self.books().len()];
-        kernel::pq4_distances(Isa::best(), self.books(), prepared, &mut distances);
-        Tables::new(&distances)
+        let (bias, span) = kernel::pq4_distances(Isa::best(), self.books(), prepared, &mut distances);
+        Tables::new(&distances, bias, span)
     }
 
     fn books(&self) -> &[[f32; SUB_VALUES]] {
@@ -93,29 +94,18 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    fn new(distances: &[[f32; CENTROIDS]]) -> Self {
-        let least = |table: &[f32; CENTROIDS]| table.iter().copied().fold(f32::INFINITY, f32::min);
-        let most = |table: &[f32; CENTROIDS]| table.iter().copied().fold(0.0, f32::max);
-        let (mut bias, mut span) = (0.0f64, 0.0f32);
-        for table in distances {
-            bias += f64::from(least(table));
-            span = span.max(most(table) - least(table));
-        }
+    /// `distances` are 0 to `span`.
+    fn new(distances: &[[f32; CENTROIDS]], bias: f32, span: f32) -> Self {
         let step = span / ENTRY_MAX;
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
         let mut entries = vec![[0; SUB_VALUES]; distances.len().div_ceil(2)];
-        for (table, entry) in distances
-            .iter()
-            .zip(entries.as_flattened_mut().as_chunks_mut::<CENTROIDS>().0)
-        {
-            let least = least(table);
-            *entry = table.map(|distance| ((distance - least) * inverse).round().min(ENTRY_MAX) as u8);
+        let halves = entries.as_flattened_mut().as_chunks_mut::<CENTROIDS>().0;
+        for (entry, distances) in halves.iter_mut().zip(distances) {
+            for k in 0..CENTROIDS {
+                entry[k] = round_to_bits(distances[k] * inverse) as u8 & 127;
+            }
         }
-        Self {
-            entries,
-            bias: bias as f32,
-            step,
-        }
+        Self { entries, bias, step }
     }
 
     /// Calls `each` with row and estimate for the rows of fast-scan `blocks` whose estimate is below `threshold`.

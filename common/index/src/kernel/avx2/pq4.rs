@@ -1,58 +1,101 @@
-//! AVX2 and FMA: 8 floats or 32 bytes at a time.
+//! Product quantisation: codes, tables and fast-scan.
+//!
+//! No closures in the loops: what calls them was not compiled for these instructions, so they would not be inlined.
 
-use super::{BLOCK_ROWS, CHUNK_TABLES, lanes};
+use super::float;
+use crate::kernel::{BLOCK_ROWS, CHUNK_TABLES, scalar};
 use std::arch::x86_64::*;
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn squared(a: &[f32], b: &[f32]) -> f32 {
-    lanes::squared::<32, true>(a, b)
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    lanes::dot::<32, true>(a, b)
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn dots(query: &[f32], rows: &[f32], out: &mut [f32]) {
-    lanes::dots::<16, true>(query, rows, out);
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn exact_squared(a: &[f32], b: &[f32]) -> f64 {
-    lanes::exact_squared::<16, true>(a, b)
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn exact_products(a: &[f32], b: &[f32]) -> [f64; 3] {
-    lanes::exact_products::<8, true>(a, b)
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn int8_dots(
-    query: &[i16],
-    rows: &[u8],
-    row_bytes: usize,
-    offset: usize,
-    each: &mut impl FnMut(usize, i32),
-) {
-    for (row, code) in rows.chunks_exact(row_bytes).enumerate() {
-        each(row, lanes::int8_dot::<32>(query, &code[offset..]));
+pub(in crate::kernel) fn pq4_encode(books: &[[f32; 32]], row: &[f32], out: &mut [u8]) {
+    let (whole, rest) = row.as_chunks::<4>();
+    let mut pairs = books.chunks(2).zip(out);
+    for row in whole {
+        let Some(([low, high], out)) = pairs.next() else {
+            return;
+        };
+        let low = least_position(squares(low, row[0], row[1]));
+        *out = low | least_position(squares(high, row[2], row[3])) << 4;
+    }
+    if let Some((books, out)) = pairs.next() {
+        scalar::pq4_encode(books, rest, std::slice::from_mut(out));
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn pq4_encode(books: &[[f32; 32]], row: &[f32], out: &mut [u8]) {
-    lanes::pq4_encode(books, row, out);
+pub(in crate::kernel) fn pq4_distances(
+    books: &[[f32; 32]],
+    row: &[f32],
+    out: &mut [[f32; 16]],
+) -> (f32, f32) {
+    let (mut leasts, mut most) = ([0.0; 4], _mm256_setzero_ps());
+    for (sub, (book, out)) in books.iter().zip(out).enumerate() {
+        // An odd last value is paired with 0.
+        let second = if 2 * sub + 1 < row.len() {
+            row[2 * sub + 1]
+        } else {
+            0.0
+        };
+        let [first, second] = squares(book, row[2 * sub], second);
+        let eight = _mm256_min_ps(first, second);
+        let four = _mm256_min_ps(eight, _mm256_permute2f128_ps::<1>(eight, eight));
+        let two = _mm256_min_ps(four, _mm256_permute_ps::<0b01_00_11_10>(four));
+        let least = _mm256_min_ps(two, _mm256_permute_ps::<0b10_11_00_01>(two));
+        leasts[sub % 4] += _mm256_cvtss_f32(least);
+        let (first, second) = (_mm256_sub_ps(first, least), _mm256_sub_ps(second, least));
+        most = _mm256_max_ps(most, _mm256_max_ps(first, second));
+        let out = out.as_mut_ptr();
+        // SAFETY: writes the first and the last 8 of 16 values, of any alignment.
+        unsafe { (_mm256_storeu_ps(out, first), _mm256_storeu_ps(out.add(8), second)) };
+    }
+    let most = float::values(most).into_iter().fold(0.0, f32::max);
+    ((leasts[0] + leasts[1]) + (leasts[2] + leasts[3]), most)
+}
+
+/// Not fused, so that the outcome is the portable form's to the bit.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn squares(book: &[f32; 32], x: f32, y: f32) -> [__m256; 2] {
+    let [x0, x1, y0, y1] = [
+        float::load_at(book, 0),
+        float::load_at(book, 8),
+        float::load_at(book, 16),
+        float::load_at(book, 24),
+    ];
+    let (x, y) = (_mm256_set1_ps(x), _mm256_set1_ps(y));
+    [
+        square_sum(_mm256_sub_ps(x0, x), _mm256_sub_ps(y0, y)),
+        square_sum(_mm256_sub_ps(x1, x), _mm256_sub_ps(y1, y)),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn square_sum(x: __m256, y: __m256) -> __m256 {
+    _mm256_add_ps(_mm256_mul_ps(x, x), _mm256_mul_ps(y, y))
+}
+
+/// Positions ride in the lowest bits, as in the portable form.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn least_position([first, second]: [__m256; 2]) -> u8 {
+    let bits = _mm256_set1_epi32(!15);
+    let first = _mm256_and_si256(_mm256_castps_si256(first), bits);
+    let second = _mm256_and_si256(_mm256_castps_si256(second), bits);
+    let first = _mm256_or_si256(first, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    let second = _mm256_or_si256(second, _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15));
+    let eight = _mm256_min_epu32(first, second);
+    let four = _mm_min_epu32(
+        _mm256_castsi256_si128(eight),
+        _mm256_extracti128_si256::<1>(eight),
+    );
+    let two = _mm_min_epu32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+    let least = _mm_min_epu32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
+    (_mm_cvtsi128_si32(least) & 15) as u8
 }
 
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn pq4_distances(books: &[[f32; 32]], row: &[f32], out: &mut [[f32; 16]]) {
-    lanes::pq4_distances(books, row, out);
-}
-
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn pq4_scan(
+pub(in crate::kernel) fn pq4_scan(
     tables: &[[u8; 32]],
     blocks: &[u8],
     limit: u32,
@@ -64,7 +107,7 @@ pub(super) fn pq4_scan(
 /// Two blocks at a time share the loads of the tables. The first block has the given number.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn pq4_scan_from(
+pub(in crate::kernel) fn pq4_scan_from(
     mut number: usize,
     tables: &[[u8; 32]],
     blocks: &[u8],
@@ -87,10 +130,10 @@ pub(super) fn pq4_scan_from(
 }
 
 /// 16-bit sums of a block's 32 rows: the even ones, the odd ones.
-pub(super) type Sums16 = [__m256i; 2];
+pub(in crate::kernel) type Sums16 = [__m256i; 2];
 
 /// Sums of a block's 32 rows.
-pub(super) enum Sums {
+pub(in crate::kernel) enum Sums {
     /// All fit 16 bits.
     Narrow(Sums16),
     /// 32 bits each: rows 0, 4, 8, ...; 1, 5, ...; 2, 6, ...; 3, 7, ...
@@ -119,7 +162,7 @@ fn sums<const N: usize>(tables: &[[u8; 32]], blocks: [&[u8]; N]) -> [Sums; N] {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn widen(wide: &mut [__m256i; 4], [even, odd]: Sums16) {
+pub(in crate::kernel) fn widen(wide: &mut [__m256i; 4], [even, odd]: Sums16) {
     let low = _mm256_set1_epi32(0xffff);
     let parts = [
         _mm256_and_si256(even, low),
@@ -171,7 +214,7 @@ fn chunk_sums<const N: usize>(tables: &[[u8; 32]], blocks: [&[[u8; BLOCK_ROWS]];
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn report(
+pub(in crate::kernel) fn report(
     number: usize,
     sums: &Sums,
     limit: u32,
@@ -215,14 +258,14 @@ fn narrow_hits(even: __m256i, odd: __m256i, limit: u32) -> u32 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn load(bytes: &[u8; 32]) -> __m256i {
+pub(in crate::kernel) fn load(bytes: &[u8; 32]) -> __m256i {
     // SAFETY: reads the 32 bytes of the reference, of any alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn halves(bytes: &[u8; 32]) -> (__m128i, __m128i) {
+pub(in crate::kernel) fn halves(bytes: &[u8; 32]) -> (__m128i, __m128i) {
     let halves = bytes.as_ptr().cast::<__m128i>();
     // SAFETY: reads the first and the last 16 of the reference's 32 bytes, of any alignment.
     unsafe { (_mm_loadu_si128(halves), _mm_loadu_si128(halves.add(1))) }

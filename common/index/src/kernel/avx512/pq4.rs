@@ -1,73 +1,12 @@
-//! AVX-512 (F, BW, VL), with VNNI where there is: 16 floats or 64 bytes at a time.
+//! Fast-scan. Codes and tables are of 16 values each, for which AVX2 is as good.
 
-use super::{BLOCK_ROWS, CHUNK_TABLES, avx2, lanes};
+use crate::kernel::avx2::pq4 as avx2;
+use crate::kernel::{BLOCK_ROWS, CHUNK_TABLES};
 use std::arch::x86_64::*;
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn squared(a: &[f32], b: &[f32]) -> f32 {
-    lanes::squared::<64, true>(a, b)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    lanes::dot::<64, true>(a, b)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn dots(query: &[f32], rows: &[f32], out: &mut [f32]) {
-    lanes::dots::<32, true>(query, rows, out);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn exact_squared(a: &[f32], b: &[f32]) -> f64 {
-    lanes::exact_squared::<32, true>(a, b)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn exact_products(a: &[f32], b: &[f32]) -> [f64; 3] {
-    lanes::exact_products::<16, true>(a, b)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn int8_dots(
-    query: &[i16],
-    rows: &[u8],
-    row_bytes: usize,
-    offset: usize,
-    each: &mut impl FnMut(usize, i32),
-) {
-    for (row, code) in rows.chunks_exact(row_bytes).enumerate() {
-        each(row, lanes::int8_dot::<64>(query, &code[offset..]));
-    }
-}
-
-/// The same, with multiplication and addition in one instruction.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn int8_dots_vnni(
-    query: &[i16],
-    rows: &[u8],
-    row_bytes: usize,
-    offset: usize,
-    each: &mut impl FnMut(usize, i32),
-) {
-    for (row, code) in rows.chunks_exact(row_bytes).enumerate() {
-        each(row, lanes::int8_dot::<64>(query, &code[offset..]));
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn pq4_encode(books: &[[f32; 32]], row: &[f32], out: &mut [u8]) {
-    lanes::pq4_encode(books, row, out);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn pq4_distances(books: &[[f32; 32]], row: &[f32], out: &mut [[f32; 16]]) {
-    lanes::pq4_distances(books, row, out);
-}
 
 /// Four blocks at a time, two to a register; what is left over as with AVX2.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn pq4_scan(
+pub(in crate::kernel) fn pq4_scan(
     tables: &[[u8; 32]],
     blocks: &[u8],
     limit: u32,
