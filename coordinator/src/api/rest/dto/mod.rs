@@ -1,0 +1,24 @@
+//! What travels in bodies: each request as it is sent, with its way into the service's words, and each reply.
+//!
+//! A request here has passed the grammar and its fields' types. What a value may be is checked on the way into the
+//! service's request, in functions without IO.
+
+mod binary;
+mod index;
+mod items;
+mod numbers;
+mod query;
+mod replies;
+mod sent_key;
+mod upsert;
+
+pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, TrainRequest};
+pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
+pub(crate) use query::{BinaryQueryRequest, QueryRequest};
+pub(crate) use replies::{
+    CountReply, GetResponseModel, HealthReply, IndexInfoResponseModel, IndexListResponseModel,
+    IndexTrainingStatusResponseModel, ListIDsResponse, QueryResponse, QueryResultItem, SuccessReply,
+    WriteReply,
+};
+pub(crate) use sent_key::SentKey;
+pub(crate) use upsert::{BinaryUpsertRequest, UpsertRequest};

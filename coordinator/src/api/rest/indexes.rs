@@ -1,0 +1,132 @@
+//! Handlers of the routes about indexes.
+
+use super::call::{Call, Identified};
+use super::dto::{
+    CreateIndexRequest, IndexInfoResponseModel, IndexListResponseModel, IndexOperationRequest,
+    IndexTrainingStatusResponseModel, SuccessReply, TrainRequest,
+};
+use super::edge::Edge;
+use super::errors::ApiError;
+use super::openapi::Failures;
+use super::reply;
+use axum::extract::State;
+use axum::response::Response;
+use std::mem::take;
+
+/// Lists the names of all indexes, in bytewise order.
+#[utoipa::path(
+    get,
+    path = "/v1/indexes/list",
+    operation_id = "list_indexes_v1_indexes_list_get",
+    summary = "List indexes",
+    responses((status = 200, description = "The names.", body = IndexListResponseModel), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn list(State(edge): State<Edge>, caller: Identified) -> Result<Response, ApiError> {
+    let indexes = edge.service.list_indexes(&caller.0).await?;
+    Ok(reply::ok(&IndexListResponseModel { indexes }))
+}
+
+/// Makes an index, with a key of its owner's (`index_key`) or one that a key registry wraps (`kms_name`).
+#[utoipa::path(
+    post,
+    path = "/v1/indexes/create",
+    operation_id = "create_index_v1_indexes_create_post",
+    summary = "Create an index",
+    request_body = CreateIndexRequest,
+    responses((status = 200, description = "The index is made.", body = SuccessReply), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    call: Call<CreateIndexRequest>,
+) -> Result<Response, ApiError> {
+    let request = call.payload.into_request()?;
+    let message = format!("Index '{}' created successfully", request.index.name);
+    edge.service.create_index(&call.caller, request).await?;
+    Ok(reply::ok(&SuccessReply::new(message)))
+}
+
+/// Tells an index's dimension, metric and state of training.
+#[utoipa::path(
+    post,
+    path = "/v1/indexes/describe",
+    operation_id = "get_index_info_v1_indexes_describe_post",
+    summary = "Describe an index",
+    request_body = IndexOperationRequest,
+    responses((status = 200, description = "What is known of the index.", body = IndexInfoResponseModel), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn describe(
+    State(edge): State<Edge>,
+    call: Call<IndexOperationRequest>,
+) -> Result<Response, ApiError> {
+    let index = edge
+        .open(&call.caller, call.payload.index_name, call.payload.index_key)
+        .await?;
+    let description = edge.service.describe(&index).await?;
+    Ok(reply::ok(&IndexInfoResponseModel::from(description)))
+}
+
+/// Deletes an index: its keys first, which makes its items unreadable, then the items.
+#[utoipa::path(
+    post,
+    path = "/v1/indexes/delete",
+    operation_id = "delete_index_v1_indexes_delete_post",
+    summary = "Delete an index",
+    request_body = IndexOperationRequest,
+    responses((status = 200, description = "The index is gone.", body = SuccessReply), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn delete(
+    State(edge): State<Edge>,
+    call: Call<IndexOperationRequest>,
+) -> Result<Response, ApiError> {
+    let message = format!("Index '{}' deleted successfully", call.payload.index_name);
+    let index = edge
+        .open(&call.caller, call.payload.index_name, call.payload.index_key)
+        .await?;
+    edge.service.delete_index(index).await?;
+    Ok(reply::ok(&SuccessReply::new(message)))
+}
+
+/// Trains an index, and answers when that is done. Queries and upserts go on meanwhile.
+#[utoipa::path(
+    post,
+    path = "/v1/indexes/train",
+    operation_id = "train_index_v1_indexes_train_post",
+    summary = "Train an index",
+    request_body = TrainRequest,
+    responses((status = 200, description = "The index is trained, or exact without.", body = SuccessReply), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn train(
+    State(edge): State<Edge>,
+    mut call: Call<TrainRequest>,
+) -> Result<Response, ApiError> {
+    let message = format!("Index '{}' trained successfully", call.payload.index_name);
+    let (name, key) = (
+        take(&mut call.payload.index_name),
+        take(&mut call.payload.index_key),
+    );
+    let index = edge.open(&call.caller, name, key).await?;
+    edge.service.train(&index, call.payload.into_request()?).await?;
+    Ok(reply::ok(&SuccessReply::new(message)))
+}
+
+/// Tells which indexes are being trained or wait for it.
+#[utoipa::path(
+    get,
+    path = "/v1/indexes/training-status",
+    operation_id = "get_training_status_v1_indexes_training_status_get",
+    summary = "Tell what is being trained",
+    responses((status = 200, description = "What is being trained.", body = IndexTrainingStatusResponseModel), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn training_status(
+    State(edge): State<Edge>,
+    caller: Identified,
+) -> Result<Response, ApiError> {
+    let status = edge.service.training_status(&caller.0).await?;
+    Ok(reply::ok(&IndexTrainingStatusResponseModel::from(status)))
+}

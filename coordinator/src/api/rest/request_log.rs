@@ -1,0 +1,75 @@
+//! What surrounds every request: who sent it, an id to find it by, one line in the log, and an answer even if its
+//! handler panics.
+//!
+//! The line is built from a list of fields that can hold nothing of a client's: no names, ids, keys or values.
+
+use super::edge::Edge;
+use super::errors::ApiError;
+use crate::service::ServiceError;
+use axum::body::HttpBody;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use sealdex_crypto::random_16;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+use tracing::Instrument;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The outermost layer of the router.
+pub(super) async fn observe(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = format!("{:032x}", u128::from_be_bytes(random_16()));
+    let method = known_name(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let bytes_in = request.body().size_hint().exact();
+    let api_key = request
+        .headers()
+        .get(API_KEY)
+        .and_then(|value| value.to_str().ok());
+    let caller = edge.authenticator.authenticate(api_key);
+    let caller_kind = caller.kind();
+    request.extensions_mut().insert(caller);
+
+    let span = tracing::info_span!("request", request_id);
+    let mut response = answer(request, next).instrument(span).await;
+
+    tracing::info!(
+        method,
+        route = route.as_ref().map_or("none", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        duration_us = started.elapsed().as_micros() as u64,
+        request_id,
+        caller = caller_kind,
+        bytes_in,
+        bytes_out = response.body().size_hint().exact(),
+        "request"
+    );
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answered.unwrap_or_else(|_| ApiError::from(ServiceError::internal("a handler panicked")).into_response())
+}
+
+/// A method may be any word a client likes.
+fn known_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
