@@ -10,6 +10,8 @@ mod placement;
 mod units;
 
 pub use error::ErrorCode;
-pub use ids::{BlockId, BlobLabel, ClusterLabel, ClusterNo, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
+pub use ids::{
+    BlobLabel, BlockId, ClusterLabel, ClusterNo, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId,
+};
 pub use placement::Placement;
 pub use units::{Dimension, Metric, Precision, UnitError};

@@ -43,7 +43,9 @@ impl Placement {
         let mut ring = HashRing::new();
         ring.batch_add(
             (0..partitions)
-                .flat_map(|partition| (0..POINTS_PER_PARTITION).map(move |replica| Point { partition, replica }))
+                .flat_map(|partition| {
+                    (0..POINTS_PER_PARTITION).map(move |replica| Point { partition, replica })
+                })
                 .collect(),
         );
         Self { ring, partitions }
@@ -70,7 +72,10 @@ impl Placement {
     }
 
     fn of(&self, label: &[u8; 16]) -> PartitionId {
-        let point = self.ring.get(&Bytes(label)).expect("the ring has at least one point");
+        let point = self
+            .ring
+            .get(&Bytes(label))
+            .expect("the ring has at least one point");
         PartitionId(point.partition)
     }
 }
@@ -94,7 +99,7 @@ mod tests {
         assert_eq!(seen, GOLDEN);
     }
 
-    const GOLDEN: [u16; 16] = [0; 16];
+    const GOLDEN: [u16; 16] = [1, 2, 1, 0, 2, 0, 1, 1, 0, 0, 1, 2, 0, 3, 2, 0];
 
     #[test]
     fn partitions_are_filled_evenly() {

@@ -125,7 +125,7 @@ impl Quantiser {
             Codes::Int8 => Query::Int8(int8::Query::new(prepared_query)),
             Codes::Pq4(books) => Query::Pq4(books.tables(prepared_query)),
         };
-        Scorer::new(self.dimension.get(), query)
+        Scorer::new(self.dimension, query)
     }
 
     fn prepared_for(dimension: Dimension, metric: Metric, sample: &[f32], codes: Codes) -> Self {

@@ -5,11 +5,12 @@ use super::{int8, pq4};
 use crate::codes::{CodesView, Layout};
 use crate::columns::RowSet;
 use crate::kernel::Isa;
+use sealdex_core::Dimension;
 
 /// What a query needs for scoring codes of one generation. Made by [`super::Quantiser::scorer`].
 #[derive(Clone)]
 pub struct Scorer {
-    dimension: usize,
+    dimension: Dimension,
     query: Query,
 }
 
@@ -21,8 +22,13 @@ pub(super) enum Query {
 }
 
 impl Scorer {
-    pub(super) fn new(dimension: usize, query: Query) -> Self {
+    pub(super) fn new(dimension: Dimension, query: Query) -> Self {
         Self { dimension, query }
+    }
+
+    /// Values per vector.
+    pub fn dimension(&self) -> Dimension {
+        self.dimension
     }
 
     /// Calls `out` with every row whose estimated squared distance (in prepared space) is below `threshold`, and with
@@ -53,7 +59,7 @@ impl Scorer {
         out: &mut impl FnMut(u32, f32),
     ) {
         assert!(
-            codes.codec() == self.codec() && codes.dimension() == self.dimension,
+            codes.codec() == self.codec() && codes.dimension() == self.dimension.get(),
             "codes and scorer are of one generation"
         );
         let rows = codes.rows();
@@ -72,7 +78,8 @@ impl Scorer {
         }
     }
 
-    fn codec(&self) -> Codec {
+    /// The codec of the codes it scores.
+    pub fn codec(&self) -> Codec {
         match self.query {
             Query::Flat(_) => Codec::Flat,
             Query::Int8(_) => Codec::Int8,

@@ -1,0 +1,240 @@
+//! What a coordinator asks of the shards, and what they answer: the vocabulary of the data plane.
+//!
+//! Plain values. Nothing here knows how they travel (a function call in one process, gRPC between two) or where rows
+//! are stored, and no key is among them.
+
+use crate::filter::Filter;
+use crate::metadata::Metadata;
+use crate::quantiser::{Codec, Scorer};
+use sealdex_core::{
+    BlockId, ClusterLabel, Dimension, ErrorCode, Generation, IndexId, ItemLabel, KeyEpoch, Metric, Op,
+    PartitionId, Precision,
+};
+use std::sync::Arc;
+
+/// Which partition of which index a request is for, and under which key epoch its records are sealed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Target {
+    /// The index.
+    pub index: IndexId,
+    /// The epoch of its keys.
+    pub epoch: KeyEpoch,
+    /// The partition.
+    pub partition: PartitionId,
+}
+
+/// Score the rows of some clusters for some queries.
+#[derive(Clone)]
+pub struct ScanRequest {
+    /// Index, key epoch and partition.
+    pub target: Target,
+    /// The generation that the clusters belong to.
+    pub generation: Generation,
+    /// Which clusters, each once, and for which of `queries`.
+    pub probes: Vec<ClusterProbe>,
+    /// The queries. A block is opened once for all of them.
+    pub queries: Arc<[ScanQuery]>,
+}
+
+/// One cluster of a scan.
+#[derive(Clone)]
+pub struct ClusterProbe {
+    /// The cluster.
+    pub cluster: ClusterLabel,
+    /// Positions in [`ScanRequest::queries`], each with its [`crate::model::Probe::base`] for this cluster.
+    pub asked_by: Vec<(u32, f32)>,
+}
+
+/// One query as a scan needs it.
+pub struct ScanQuery {
+    /// Look-up tables or coded query, made once by the coordinator.
+    pub scorer: Scorer,
+    /// Only rows that match are candidates.
+    pub filter: Option<Filter>,
+    /// How many candidates to return at most.
+    pub keep: usize,
+}
+
+/// A row that may be among the nearest. Whether it is current is not known before it is resolved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The item.
+    pub label: ItemLabel,
+    /// The write this row belongs to.
+    pub op: Op,
+    /// Estimated squared distance in prepared space.
+    pub estimate: f32,
+}
+
+/// What a scan found.
+#[derive(Default)]
+pub struct ScanReply {
+    /// For each query, its candidates, best first, at most `keep`.
+    pub candidates: Vec<Vec<Candidate>>,
+    /// For each query, the rows that were scored (after the filter).
+    pub scored: Vec<u64>,
+}
+
+/// Tell which candidates are current, and how far they truly are.
+#[derive(Clone)]
+pub struct ResolveRequest {
+    /// Index, key epoch and the candidates' home partition.
+    pub target: Target,
+    /// How distances are computed.
+    pub metric: Metric,
+    /// How vectors are stored.
+    pub precision: Precision,
+    /// Original (not prepared) query vectors, row-major.
+    pub queries: Arc<[f32]>,
+    /// Values per query.
+    pub dimension: Dimension,
+    /// Pairs of a query's position and a candidate; any order.
+    pub candidates: Vec<(u32, ItemLabel, Op)>,
+}
+
+/// For each candidate of a [`ResolveRequest`], in its order: the exact distance, or `None` if that write is not the
+/// item's current one.
+pub type ResolveReply = Vec<Option<f64>>;
+
+/// Which parts of an item are wanted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Fields {
+    /// The vector.
+    pub vector: bool,
+    /// Id and metadata.
+    pub meta: bool,
+    /// The contents.
+    pub contents: bool,
+}
+
+/// An opened item.
+#[derive(Clone)]
+pub struct Fetched {
+    /// Its label.
+    pub label: ItemLabel,
+    /// Its current write.
+    pub op: Op,
+    /// Its id; empty unless [`Fields::meta`] was asked for.
+    pub id: String,
+    /// Its metadata; empty unless [`Fields::meta`] was asked for.
+    pub metadata: Metadata,
+    /// Its vector, if [`Fields::vector`] was asked for.
+    pub vector: Option<Vec<f32>>,
+    /// Its contents, if [`Fields::contents`] was asked for and it has some.
+    pub contents: Option<Vec<u8>>,
+}
+
+/// Open some items at their home.
+#[derive(Clone)]
+pub struct FetchRequest {
+    /// Index, key epoch and home partition.
+    pub target: Target,
+    /// How vectors are stored.
+    pub precision: Precision,
+    /// What to open.
+    pub fields: Fields,
+    /// The items; with an `Op`, only if that write is still the current one.
+    pub items: Vec<(ItemLabel, Option<Op>)>,
+}
+
+/// Go through all items of a partition in the order of their labels. Labels are pseudo-random, so the first `n` items
+/// of a walk are a uniform sample.
+#[derive(Clone)]
+pub struct WalkRequest {
+    /// Index, key epoch and partition.
+    pub target: Target,
+    /// How vectors are stored.
+    pub precision: Precision,
+    /// What to open of each.
+    pub fields: Fields,
+    /// Start behind this label; from the first item if `None`.
+    pub after: Option<ItemLabel>,
+    /// Items to return at most; fewer means that the walk is finished.
+    pub limit: usize,
+}
+
+/// The blocks of a cluster that a fold is about, and the rows in them.
+pub struct ClusterRows {
+    /// The blocks that were read.
+    pub blocks: Vec<BlockId>,
+    /// Every row in them, current or not.
+    pub rows: Vec<(ItemLabel, Op)>,
+}
+
+/// Rewrite some blocks of a cluster as few well-filled ones.
+pub struct FoldRequest {
+    /// Index, key epoch and the cluster's partition.
+    pub target: Target,
+    /// The cluster's generation.
+    pub generation: Generation,
+    /// The cluster.
+    pub cluster: ClusterLabel,
+    /// The blocks to rewrite, as [`ClusterRows::blocks`] named them.
+    pub blocks: Vec<BlockId>,
+    /// Rows to leave out: known to be neither current nor about to be committed.
+    pub dead: Vec<(ItemLabel, Op)>,
+    /// How the generation's codes are laid out.
+    pub codec: Codec,
+    /// Values per vector.
+    pub dimension: Dimension,
+}
+
+/// What applying an entry changed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    /// Items that had not existed.
+    pub created: u64,
+    /// Items that were removed.
+    pub removed: u64,
+    /// Clusters that hold a row which is no longer current, once per row.
+    pub orphaned: Vec<(Generation, ClusterLabel)>,
+    /// Clusters that an append left with more small blocks than queries should have to open.
+    pub crowded: Vec<(Generation, ClusterLabel)>,
+}
+
+/// Why a shard did not do what it was asked.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ShardError {
+    /// The node holds no live lease of the index's keys for this partition: grant one and ask again.
+    #[error("no live key lease")]
+    LeaseRequired,
+    /// The index does not exist here (any more).
+    #[error("unknown index")]
+    UnknownIndex,
+    /// The request names a generation that is retired, or leaves out one that must be written: read the catalogue again.
+    #[error("stale generation")]
+    StaleGeneration,
+    /// A fold's blocks are no longer there: somebody else folded them.
+    #[error("blocks are gone")]
+    BlocksGone,
+    /// Too much is under way.
+    #[error("too much is under way")]
+    Busy,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopped,
+    /// A stored record did not open or parse. The context names the kind of record, never its contents.
+    #[error("a stored record is damaged: {0}")]
+    Corrupt(&'static str),
+    /// Storage failed. The text is for the operator.
+    #[error("storage failed: {0}")]
+    Storage(String),
+    /// An entry that this version does not understand.
+    #[error("entry is malformed: {0}")]
+    BadEntry(&'static str),
+}
+
+impl ShardError {
+    /// What it means to a client, should it get that far.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            ShardError::UnknownIndex => ErrorCode::NotFound,
+            ShardError::Busy
+            | ShardError::Stopped
+            | ShardError::LeaseRequired
+            | ShardError::StaleGeneration => ErrorCode::Busy,
+            ShardError::Corrupt(_) => ErrorCode::Corrupt,
+            ShardError::BlocksGone | ShardError::Storage(_) | ShardError::BadEntry(_) => ErrorCode::Internal,
+        }
+    }
+}

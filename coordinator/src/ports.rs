@@ -1,0 +1,61 @@
+//! What the service needs of others, named by the service.
+
+use async_trait::async_trait;
+use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
+use sealdex_crypto::DataKeys;
+use sealdex_index::dataplane::{
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
+    ScanRequest, ShardError, Target, WalkRequest,
+};
+use sealdex_proto::partition::Entry;
+use std::sync::Arc;
+
+/// The shards, reached by partition. Whether a call stays in the process is the implementation's affair.
+#[async_trait]
+pub trait ShardClient: Send + Sync {
+    /// Lends the keys of one partition of an index, for as long as the lease lasts.
+    async fn grant(&self, target: Target, keys: Arc<DataKeys>) -> Result<(), ShardError>;
+
+    /// Puts an entry into the partition's log; returns when it is durable and applied.
+    async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError>;
+
+    /// Scores the rows of some clusters.
+    async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError>;
+
+    /// Tells which candidates are current and their exact distances.
+    async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError>;
+
+    /// Opens items, in the order asked; `None` for those that are not there.
+    async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError>;
+
+    /// Opens the next items of a partition in label order.
+    async fn walk(&self, request: WalkRequest) -> Result<Vec<Fetched>, ShardError>;
+
+    /// One sealed piece of a generation's model.
+    async fn blob(
+        &self,
+        target: Target,
+        generation: Generation,
+        label: BlobLabel,
+    ) -> Result<Option<Vec<u8>>, ShardError>;
+
+    /// The rows of a cluster's blocks.
+    async fn cluster_rows(
+        &self,
+        target: Target,
+        generation: Generation,
+        cluster: ClusterLabel,
+    ) -> Result<ClusterRows, ShardError>;
+
+    /// For each row, whether it is its item's current one.
+    async fn current(&self, target: Target, rows: Vec<(ItemLabel, Op)>) -> Result<Vec<bool>, ShardError>;
+
+    /// Rewrites blocks of a cluster.
+    async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError>;
+
+    /// Items of an index in a partition.
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError>;
+
+    /// Indexes that a partition knows.
+    async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError>;
+}
