@@ -1,2 +1,41 @@
-//! The sealdex binary.
-fn main() {}
+//! The `sealdex` binary: parses the command line and starts a role or an operator's command. Nothing else lives here.
+
+mod bench;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "sealdex",
+    version,
+    about = "An encrypted, sharded vector database",
+    max_term_width = 110
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run coordinator and shard in one process, on one data directory
+    Serve(serve::ServeArgs),
+    /// Measure a server over REST: ingest, training, recall against queries per second
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).map_err(|e| e.to_string()),
+        Command::Bench(args) => bench::start(args).map_err(|e| e.to_string()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The shard in the same process: what would be a call over the network is a function call.
+
+use async_trait::async_trait;
+use sealdex_coordinator::ports::ShardClient;
+use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
+use sealdex_crypto::DataKeys;
+use sealdex_index::dataplane::{
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
+    ScanRequest, ShardError, Target, WalkRequest,
+};
+use sealdex_proto::partition::Entry;
+use sealdex_shard::Node;
+use std::sync::Arc;
+
+/// The coordinator's port on a node of this process.
+pub(super) struct LocalShard {
+    node: Arc<Node>,
+}
+
+impl LocalShard {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+}
+
+#[async_trait]
+impl ShardClient for LocalShard {
+    async fn grant(&self, target: Target, keys: Arc<DataKeys>) -> Result<(), ShardError> {
+        self.node.grant(target, keys);
+        Ok(())
+    }
+
+    async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError> {
+        self.node.propose(partition, entry).await
+    }
+
+    async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {
+        self.node.scan(request).await
+    }
+
+    async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError> {
+        self.node.resolve(request).await
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
+        self.node.fetch(request).await
+    }
+
+    async fn walk(&self, request: WalkRequest) -> Result<Vec<Fetched>, ShardError> {
+        self.node.walk(request).await
+    }
+
+    async fn blob(
+        &self,
+        target: Target,
+        generation: Generation,
+        label: BlobLabel,
+    ) -> Result<Option<Vec<u8>>, ShardError> {
+        self.node.blob(target, generation, label).await
+    }
+
+    async fn cluster_rows(
+        &self,
+        target: Target,
+        generation: Generation,
+        cluster: ClusterLabel,
+    ) -> Result<ClusterRows, ShardError> {
+        self.node.cluster_rows(target, generation, cluster).await
+    }
+
+    async fn current(&self, target: Target, rows: Vec<(ItemLabel, Op)>) -> Result<Vec<bool>, ShardError> {
+        self.node.current(target, rows).await
+    }
+
+    async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError> {
+        self.node.fold(request).await
+    }
+
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+        self.node.count(partition, index).await
+    }
+
+    async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
+        self.node.indexes(partition).await
+    }
+}

@@ -1,0 +1,183 @@
+//! `sealdex serve`: coordinator and shard in one process, on one data directory.
+
+mod card;
+mod data_dir;
+mod local_shard;
+
+use clap::Args;
+use data_dir::DataDir;
+use local_shard::LocalShard;
+use sealdex_coordinator::api::rest::{self, ServerOptions};
+use sealdex_coordinator::auth::Authenticator;
+use sealdex_coordinator::service::{Service, Settings};
+use sealdex_core::limits;
+use sealdex_shard::{Node, Options};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Requests that may wait in the shard before the next is refused as busy.
+const REQUESTS_QUEUED: usize = 1024;
+
+/// Options of `sealdex serve`. Each can be given by an environment variable instead.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Where everything is kept, sealed; made if it does not exist
+    #[arg(long, env = "SEALDEX_DATA_DIR", default_value = "./sealdex-data")]
+    data_dir: PathBuf,
+
+    /// Address to listen on
+    #[arg(long, env = "SEALDEX_HOST", default_value = "127.0.0.1")]
+    host: IpAddr,
+
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "SEALDEX_PORT", default_value_t = port_of_the_peer())]
+    port: u16,
+
+    /// Serve on an address other than loopback although nobody has to authenticate
+    #[arg(long, env = "SEALDEX_OPEN_TO_NETWORK")]
+    open_to_network: bool,
+
+    /// Partitions of a new data directory; an existing one keeps its own
+    #[arg(long, env = "SEALDEX_PARTITIONS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    partitions: Option<u16>,
+
+    /// Threads for scans and for computing; 0 takes one per core
+    #[arg(long, env = "SEALDEX_THREADS", default_value_t = 0)]
+    threads: usize,
+
+    /// Memory for sealed pages read from disk, MiB
+    #[arg(long, env = "SEALDEX_BLOCK_CACHE_MIB", default_value_t = 512)]
+    block_cache_mib: usize,
+
+    /// Largest request body, MiB
+    #[arg(long, env = "SEALDEX_BODY_MAX_MIB", default_value_t = limits::BODY_BYTES_MAX >> 20)]
+    body_max_mib: usize,
+
+    /// Train an untrained index by itself when it holds more items than this; 0 never does
+    #[arg(long, env = "SEALDEX_AUTO_TRAIN_ITEMS", default_value_t = 65_536)]
+    auto_train_items: u64,
+
+    /// The recall that default parameters of a trained index aim at
+    #[arg(long, env = "SEALDEX_RECALL_TARGET", default_value_t = 0.95)]
+    recall_target: f32,
+
+    /// What to log: a level (error, warn, info, debug, trace) or a filter such as "info,sealdex_shard=debug"
+    #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
+    log: String,
+}
+
+/// The variable that CyborgDB reads its port from is honoured, so that a deployment can be swapped in place.
+fn port_of_the_peer() -> u16 {
+    std::env::var("PORT")
+        .ok()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or(8000)
+}
+
+/// Why `serve` did not start or did not end well. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The address is not loopback and nobody has to authenticate.
+    #[error(
+        "{0} can be reached from the network, but this server asks nobody for credentials; \
+         listen on 127.0.0.1, or pass --open-to-network if something else guards it"
+    )]
+    OpenToNetwork(IpAddr),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {0}: {1}; choose another --port or stop what is using it")]
+    Listen(SocketAddr, std::io::Error),
+    /// The data directory cannot be used.
+    #[error("{0}")]
+    DataDir(#[from] data_dir::DataDirError),
+    /// Storage cannot be opened.
+    #[error("cannot open the data directory: {0}")]
+    Storage(String),
+    /// The log filter does not parse.
+    #[error("--log: {0}")]
+    LogFilter(String),
+    /// Anything else the operating system refused.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, then finishes what is under way.
+pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|e| ServeError::LogFilter(e.to_string()))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    if !args.host.is_loopback() && !args.open_to_network {
+        return Err(ServeError::OpenToNetwork(args.host));
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(args))
+}
+
+async fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    let data_dir = DataDir::open(&args.data_dir, args.partitions)?;
+    let address = SocketAddr::new(args.host, args.port);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| ServeError::Listen(address, e))?;
+    let threads = match args.threads {
+        0 => std::thread::available_parallelism()?.get(),
+        n => n,
+    };
+    let options = Options {
+        path: data_dir.shard(),
+        partitions: data_dir.partitions(),
+        block_cache_bytes: args.block_cache_mib << 20,
+        threads,
+        queue: REQUESTS_QUEUED,
+    };
+    let node = tokio::task::spawn_blocking(move || Node::open(options))
+        .await
+        .map_err(|e| ServeError::Storage(e.to_string()))?
+        .map_err(|e| ServeError::Storage(e.to_string()))?;
+    let node = Arc::new(node);
+    let settings = Settings {
+        partitions: data_dir.partitions(),
+        compute_threads: threads,
+        auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
+        recall_target: args.recall_target,
+        ..Settings::new(data_dir.catalog())
+    };
+    let service = Service::start(settings, Arc::new(LocalShard::new(node.clone())))
+        .await
+        .map_err(|e| ServeError::Storage(e.context().unwrap_or(e.detail()).to_owned()))?;
+    card::print(listener.local_addr()?, data_dir.path());
+    let server = ServerOptions {
+        body_bytes_max: args.body_max_mib << 20,
+        ..ServerOptions::default()
+    };
+    rest::serve(
+        listener,
+        service.clone(),
+        Authenticator::open(),
+        server,
+        stop_signal()?,
+    )
+    .await?;
+    tracing::info!("stopping");
+    service.stop().await;
+    node.close().await;
+    Ok(())
+}
+
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

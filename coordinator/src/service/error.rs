@@ -1,0 +1,85 @@
+//! What a use case answers when it cannot do what was asked: one message for the caller, one for the operator.
+
+use sealdex_core::{ErrorCode, UnitError};
+use sealdex_crypto::KeyError;
+use sealdex_index::dataplane::ShardError;
+
+/// A failed use case. `detail` goes to the caller and tells the cure; `context` goes to the log. Neither holds a key,
+/// an id, a vector or metadata.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceError {
+    code: ErrorCode,
+    detail: String,
+    context: Option<String>,
+}
+
+impl ServiceError {
+    /// An error whose whole story may be told to the caller.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            context: None,
+        }
+    }
+
+    /// Bad input.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Invalid, detail)
+    }
+
+    /// Our fault: the caller learns that, the log learns why.
+    pub fn internal(context: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::Internal,
+            detail: "The server failed to carry out the request; its log has the details.".into(),
+            context: Some(context.into()),
+        }
+    }
+
+    /// What it means.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The sentence for the caller.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The note for the operator.
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+}
+
+impl From<UnitError> for ServiceError {
+    fn from(error: UnitError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<KeyError> for ServiceError {
+    fn from(error: KeyError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<ShardError> for ServiceError {
+    fn from(error: ShardError) -> Self {
+        let code = error.code();
+        let detail = match code {
+            ErrorCode::NotFound => "The index was deleted while the request was under way.",
+            ErrorCode::Busy => "The server has too much under way; send the request again.",
+            ErrorCode::Corrupt => {
+                "A stored record is damaged, so the request was refused rather than answered wrongly."
+            }
+            _ => return Self::internal(error.to_string()),
+        };
+        Self {
+            code,
+            detail: detail.into(),
+            context: Some(error.to_string()),
+        }
+    }
+}

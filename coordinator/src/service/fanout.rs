@@ -1,0 +1,92 @@
+//! Calls to shards on behalf of an index: grants the key lease that a shard asks for, and loads models.
+
+use super::ServiceError;
+use super::session::{LoadedModel, Session};
+use crate::domain::GenerationRecord;
+use crate::ports::ShardClient;
+use sealdex_core::{ErrorCode, PartitionId, Placement};
+use sealdex_crypto::Aad;
+use sealdex_crypto::RecordKind;
+use sealdex_index::dataplane::{ShardError, Target};
+use sealdex_index::model::Model;
+use std::sync::Arc;
+
+/// The shards as the use cases see them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Fanout {
+    pub(crate) shards: Arc<dyn ShardClient>,
+    pub(crate) placement: Arc<Placement>,
+}
+
+impl Fanout {
+    /// Calls a shard; if it has no live lease for the target, grants one and calls once more.
+    pub(crate) async fn leased<T, F>(
+        &self,
+        session: &Session,
+        partition: PartitionId,
+        call: impl Fn(Target) -> F,
+    ) -> Result<T, ShardError>
+    where
+        F: Future<Output = Result<T, ShardError>>,
+    {
+        let target = session.target(partition);
+        match call(target).await {
+            Err(ShardError::LeaseRequired) => {
+                self.shards.grant(target, session.keys(partition).clone()).await?;
+                call(target).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A generation's model, from memory or from the partitions that keep its pieces.
+    pub(crate) async fn model(
+        &self,
+        session: &Session,
+        record: &GenerationRecord,
+    ) -> Result<Option<Arc<LoadedModel>>, ServiceError> {
+        let Some(reference) = record.model else {
+            return Ok(None);
+        };
+        let loaded = session.models.lock().get(&record.generation).cloned();
+        if let Some(loaded) = loaded.filter(|loaded| loaded.reference == reference) {
+            return Ok(Some(loaded));
+        }
+        let mut bytes = Vec::new();
+        let mut piece = Vec::new();
+        for number in 0..reference.pieces {
+            let label = session.labels.blob(record.generation, &reference.id, number);
+            let partition = self.placement.of_blob(&label);
+            let sealed = self
+                .leased(session, partition, |target| {
+                    self.shards.blob(target, record.generation, label)
+                })
+                .await?
+                .ok_or_else(|| damaged_model("a piece is missing"))?;
+            let aad = Aad {
+                kind: RecordKind::Model,
+                part: 0,
+                label: label.as_bytes(),
+                generation: record.generation,
+                op: &reference.id,
+            };
+            session
+                .model_keys
+                .open_into(&aad, &sealed, &mut piece)
+                .map_err(|_| damaged_model("a piece does not open"))?;
+            bytes.extend_from_slice(&piece);
+        }
+        let model = Model::from_bytes(&bytes).map_err(|_| damaged_model("it does not parse"))?;
+        let loaded = Arc::new(LoadedModel::new(model, reference, &session.labels));
+        session.models.lock().insert(record.generation, loaded.clone());
+        Ok(Some(loaded))
+    }
+}
+
+fn damaged_model(what: &str) -> ServiceError {
+    tracing::error!(what, "a generation's model is damaged");
+    ServiceError::new(
+        ErrorCode::Corrupt,
+        "The index's stored model is damaged, so the request was refused; its items are intact: train it again.",
+    )
+}

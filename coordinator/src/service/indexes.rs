@@ -1,0 +1,172 @@
+//! Making, finding, describing and deleting indexes.
+
+use super::requests::KeyInput;
+use super::{CreateIndex, Description, IndexRef, OpenIndex, Service, ServiceError};
+use crate::auth::Caller;
+use crate::domain::{Command, GenerationRecord, IndexRecord};
+use sealdex_core::{ErrorCode, Generation, IndexId, limits};
+use sealdex_crypto::{IndexKey, random_u64};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The generation an index starts with: untrained, one pseudo-cluster per partition.
+const FIRST_GENERATION: Generation = Generation(1);
+
+impl Service {
+    /// Makes an index. Its rows' places are made before it is announced, so that a crash between leaves nothing that
+    /// anybody can see.
+    pub async fn create_index(&self, _caller: &Caller, request: CreateIndex) -> Result<(), ServiceError> {
+        let key = key_of_new_index(&request)?;
+        check_name(&request.index.name)?;
+        if self.catalog.get(&request.index.name).is_some() {
+            return Err(name_taken(&request.index.name));
+        }
+        if let Some(model) = &request.embedding_model {
+            return Err(no_such_model(model));
+        }
+        let id = IndexId(random_u64());
+        let record = IndexRecord {
+            name: request.index.name.clone(),
+            id,
+            metric: request.metric,
+            precision: request.precision,
+            dimension: request.dimension,
+            created_unix_seconds: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |t| t.as_secs()),
+            key: self.custodian.envelope(key, id),
+            active: GenerationRecord {
+                generation: FIRST_GENERATION,
+                trained: false,
+                clusters: u32::from(self.settings.partitions),
+                model: None,
+            },
+            building: None,
+            retiring: Vec::new(),
+            next_generation: Generation(FIRST_GENERATION.0 + 1),
+        };
+        self.begin_generation(id, FIRST_GENERATION).await?;
+        if let Err(error) = self.catalog.change(Command::Create(Box::new(record))).await {
+            self.drop_rows(id).await?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// The names of all indexes, in bytewise order.
+    pub async fn list_indexes(&self, _caller: &Caller) -> Result<Vec<String>, ServiceError> {
+        Ok(self
+            .catalog
+            .all()
+            .iter()
+            .map(|record| record.name.clone())
+            .collect())
+    }
+
+    /// Checks that an index exists and that the key sent with it is its key; what comes back proves both.
+    pub async fn open_index(&self, _caller: &Caller, index: IndexRef) -> Result<OpenIndex, ServiceError> {
+        let record = self
+            .catalog
+            .get(&index.name)
+            .ok_or_else(|| no_such_index(&index.name))?;
+        let key = match &index.key {
+            KeyInput::Given(key) => key,
+            KeyInput::WrongLength(bytes) => return Err(wrong_length(*bytes)),
+            KeyInput::Absent => return Err(key_missing(&index.name)),
+        };
+        let session = self.custodian.open(&record, key)?;
+        Ok(OpenIndex { record, session })
+    }
+
+    /// What is known of an index without looking at its items.
+    pub async fn describe(&self, index: &OpenIndex) -> Result<Description, ServiceError> {
+        let record = self.current_record(index)?;
+        let trained = record.active.trained;
+        Ok(Description {
+            name: record.name.clone(),
+            trained,
+            dimension: record.dimension,
+            metric: record.metric,
+            clusters: if trained { record.active.clusters } else { 1 },
+        })
+    }
+
+    /// Deletes an index: first its keys, which makes its rows unreadable, then its rows.
+    pub async fn delete_index(&self, index: OpenIndex) -> Result<(), ServiceError> {
+        let (name, id) = (index.record.name.clone(), index.record.id);
+        self.catalog.change(Command::Delete { name, id }).await?;
+        self.custodian.forget(id);
+        self.drop_rows(id).await
+    }
+
+    /// The index's record as it is now; an error if the index was deleted since it was opened.
+    pub(crate) fn current_record(&self, index: &OpenIndex) -> Result<Arc<IndexRecord>, ServiceError> {
+        self.catalog
+            .get(&index.record.name)
+            .filter(|record| record.id == index.record.id)
+            .ok_or_else(|| no_such_index(&index.record.name))
+    }
+}
+
+fn key_of_new_index(request: &CreateIndex) -> Result<&IndexKey, ServiceError> {
+    match (&request.kms_name, &request.index.key) {
+        (Some(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => Err(ServiceError::invalid(
+            "Send either index_key or kms_name, not both: a KMS-backed index gets its key from the KMS.",
+        )),
+        (Some(slot), KeyInput::Absent) => Err(ServiceError::invalid(format!(
+            "Unknown KMS registry entry: '{slot}'. This server has no key registry; send index_key instead."
+        ))),
+        (None, KeyInput::Absent) => Err(ServiceError::invalid(
+            "Exactly one of kms_name or index_key must be supplied.",
+        )),
+        (None, KeyInput::WrongLength(bytes)) => Err(wrong_length(*bytes)),
+        (None, KeyInput::Given(key)) => Ok(key),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ServiceError> {
+    match name.chars().count() {
+        0 => Err(ServiceError::invalid("index_name cannot be empty.")),
+        n if n > limits::INDEX_NAME_CHARS_MAX => Err(ServiceError::invalid(format!(
+            "index_name cannot be longer than {} characters.",
+            limits::INDEX_NAME_CHARS_MAX
+        ))),
+        _ if name == "default" => Err(ServiceError::invalid(
+            "The name 'default' is reserved; choose another index_name.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn name_taken(name: &str) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::Conflict,
+        format!("Index '{name}' exists already; choose another name or delete it first."),
+    )
+}
+
+fn no_such_index(name: &str) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::NotFound,
+        format!("Index '{name}' does not exist; create it first."),
+    )
+}
+
+fn no_such_model(model: &str) -> ServiceError {
+    ServiceError::invalid(format!(
+        "This server has no embedding model '{model}'; create the index without embedding_model and send vectors."
+    ))
+}
+
+fn key_missing(name: &str) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::Unauthenticated,
+        format!("Index '{name}' is opened by a key that only its owner holds; send it as index_key."),
+    )
+}
+
+fn wrong_length(bytes: usize) -> ServiceError {
+    ServiceError::invalid(format!(
+        "index_key must be 32 bytes as 64 hexadecimal digits; got {bytes} bytes."
+    ))
+}

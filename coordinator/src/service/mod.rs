@@ -1,0 +1,29 @@
+//! The use cases. Transports parse, call one of these, and encode; nothing below knows HTTP or gRPC.
+//!
+//! Plaintext lives here for one request: vectors, ids and metadata are sealed before anything leaves for a shard's
+//! storage, and what comes back is opened for the answer only.
+
+mod coded_rows;
+mod cpu;
+mod custodian;
+mod error;
+mod fanout;
+mod indexes;
+mod items;
+mod maintenance;
+mod query;
+mod requests;
+mod session;
+mod startup;
+mod training;
+mod training_plan;
+mod upsert;
+mod write_plan;
+
+pub use error::ServiceError;
+pub use requests::{
+    CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
+    TrainingStatus, Upsert, Upserted, Vectors, VectorsError,
+};
+pub use session::OpenIndex;
+pub use startup::{Service, Settings};

@@ -1,0 +1,231 @@
+//! The service: its parts, how it starts on what an earlier process left behind, and how it stops.
+
+use super::ServiceError;
+use super::cpu::Cpu;
+use super::custodian::Custodian;
+use super::fanout::Fanout;
+use super::maintenance::Maintenance;
+use super::training::Trainer;
+use crate::adapters::{CatalogError, CatalogHandle};
+use crate::domain::{Command, IndexRecord, Rejection};
+use crate::ports::ShardClient;
+use sealdex_core::{ErrorCode, Generation, IndexId, Placement};
+use sealdex_index::dataplane::ShardError;
+use sealdex_proto::ENTRY_VERSION;
+use sealdex_proto::partition::{BeginGeneration, DropIndex, Entry, RetireGeneration, entry};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tasks that trainings may have running or waiting.
+const TRAINING_QUEUE: usize = 8;
+
+/// What a coordinator can be told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the catalogue is kept.
+    pub catalog_path: PathBuf,
+    /// Partitions of the deployment. Fixed when it is first started.
+    pub partitions: u16,
+    /// Threads that compute.
+    pub compute_threads: usize,
+    /// Compute tasks running or waiting before requests are refused as busy.
+    pub compute_queue: usize,
+    /// How long opened keys are kept after their last use.
+    pub key_idle: Duration,
+    /// An untrained index with more items than this is trained by itself; `None` leaves it to the client.
+    pub auto_train_items: Option<u64>,
+    /// The recall@k that default parameters of a trained index aim at.
+    pub recall_target: f32,
+    /// Memory that a training may use for its sample, MiB, unless the request says otherwise.
+    pub training_memory_mib: usize,
+}
+
+impl Settings {
+    /// Defaults for a catalogue in `catalog_path`.
+    pub fn new(catalog_path: PathBuf) -> Self {
+        Self {
+            catalog_path,
+            partitions: 4,
+            compute_threads: std::thread::available_parallelism().map_or(2, |n| n.get()),
+            compute_queue: 1024,
+            key_idle: Duration::from_secs(60),
+            auto_train_items: Some(65_536),
+            recall_target: 0.95,
+            training_memory_mib: 1024,
+        }
+    }
+}
+
+/// All use cases. One per process, shared.
+pub struct Service {
+    pub(crate) settings: Settings,
+    pub(crate) catalog: CatalogHandle,
+    pub(crate) fanout: Fanout,
+    pub(crate) cpu: Cpu,
+    /// Apart from `cpu`: the operating system shares the cores between the two, so that a training never keeps a
+    /// query waiting for a whole round of k-means.
+    pub(crate) training_cpu: Cpu,
+    pub(crate) custodian: Custodian,
+    pub(crate) maintenance: Maintenance,
+    pub(crate) trainer: Trainer,
+}
+
+impl Service {
+    /// Opens the catalogue and puts right what a crash may have left half way: indexes that were never announced or
+    /// are deleted, trainings that stopped, generations not yet dropped.
+    pub async fn start(settings: Settings, shards: Arc<dyn ShardClient>) -> Result<Arc<Self>, ServiceError> {
+        let path = settings.catalog_path.clone();
+        let catalog = tokio::task::spawn_blocking(move || CatalogHandle::open(&path))
+            .await
+            .map_err(|e| ServiceError::internal(e.to_string()))??;
+        let placement = Arc::new(Placement::new(settings.partitions));
+        let cpu = Cpu::new(settings.compute_threads, settings.compute_queue)
+            .map_err(|e| ServiceError::internal(e.to_string()))?;
+        let training_cpu = Cpu::new(settings.compute_threads, TRAINING_QUEUE)
+            .map_err(|e| ServiceError::internal(e.to_string()))?;
+        let custodian = Custodian::new(&placement, settings.key_idle);
+        let fanout = Fanout { shards, placement };
+        let service = Arc::new(Self {
+            maintenance: Maintenance::start(fanout.clone()),
+            trainer: Trainer::default(),
+            settings,
+            catalog,
+            fanout,
+            cpu,
+            training_cpu,
+            custodian,
+        });
+        service.drop_unknown_indexes().await?;
+        for record in service.catalog.all() {
+            service.abandon_training(&record).await?;
+        }
+        service.clone().spawn_sweeper();
+        Ok(service)
+    }
+
+    /// Waits for maintenance to finish what it is at, then closes the catalogue.
+    pub async fn stop(&self) {
+        self.maintenance.stop().await;
+        self.catalog.stop().await;
+    }
+
+    /// Proposes the same command to every partition.
+    pub(crate) async fn everywhere(
+        &self,
+        index: IndexId,
+        command: entry::Command,
+    ) -> Result<(), ServiceError> {
+        let proposals = self.fanout.placement.partitions().map(|partition| {
+            let entry = Entry {
+                version: ENTRY_VERSION,
+                index: index.0,
+                command: Some(command.clone()),
+            };
+            self.fanout.shards.propose(partition, entry)
+        });
+        futures_util::future::try_join_all(proposals).await?;
+        Ok(())
+    }
+
+    /// Makes a generation known to every partition.
+    pub(crate) async fn begin_generation(
+        &self,
+        index: IndexId,
+        generation: Generation,
+    ) -> Result<(), ServiceError> {
+        let begin = BeginGeneration {
+            generation: generation.0,
+        };
+        self.everywhere(index, entry::Command::BeginGeneration(begin))
+            .await
+    }
+
+    /// Drops an index's rows everywhere. Its catalogue record, and with it its keys, are gone already.
+    pub(crate) async fn drop_rows(&self, index: IndexId) -> Result<(), ServiceError> {
+        self.everywhere(index, entry::Command::DropIndex(DropIndex {}))
+            .await
+    }
+
+    /// Drops the generations of an index that are out of use.
+    pub(crate) async fn retire(&self, record: &IndexRecord) -> Result<(), ServiceError> {
+        for &generation in &record.retiring {
+            let retire = RetireGeneration {
+                generation: generation.0,
+            };
+            self.everywhere(record.id, entry::Command::RetireGeneration(retire))
+                .await?;
+            let forget = Command::ForgetGeneration {
+                name: record.name.clone(),
+                id: record.id,
+                generation,
+            };
+            self.catalog.change(forget).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the training of an index that nobody is at any more, and drops what is out of use.
+    pub(crate) async fn abandon_training(&self, record: &IndexRecord) -> Result<(), ServiceError> {
+        let mut record = Arc::new(record.clone());
+        if let Some(building) = &record.building {
+            let (name, id, generation) = (record.name.clone(), record.id, building.generation);
+            record = self
+                .catalog
+                .change(Command::AbortTraining { name, id, generation })
+                .await?;
+        }
+        self.retire(&record).await
+    }
+
+    async fn drop_unknown_indexes(&self) -> Result<(), ServiceError> {
+        let known: HashSet<IndexId> = self.catalog.all().iter().map(|record| record.id).collect();
+        let mut unknown = HashSet::new();
+        for partition in self.fanout.placement.partitions() {
+            let found = self.fanout.shards.indexes(partition).await?;
+            unknown.extend(found.into_iter().filter(|index| !known.contains(index)));
+        }
+        for index in unknown {
+            self.drop_rows(index).await?;
+        }
+        Ok(())
+    }
+
+    fn spawn_sweeper(self: Arc<Self>) {
+        let period = self
+            .settings
+            .key_idle
+            .min(Duration::from_secs(10))
+            .max(Duration::from_millis(100));
+        let service = Arc::downgrade(&self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                match service.upgrade() {
+                    Some(service) => service.custodian.sweep(),
+                    None => return,
+                }
+            }
+        });
+    }
+}
+
+impl From<CatalogError> for ServiceError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Rejected(Rejection::NameTaken) => Self::new(
+                ErrorCode::Conflict,
+                "An index of that name exists already; choose another name or delete it first.",
+            ),
+            CatalogError::Rejected(Rejection::NoSuchIndex) => ShardError::UnknownIndex.into(),
+            CatalogError::Rejected(Rejection::DimensionDiffers) => {
+                Self::invalid("The vectors' dimension differs from the index's.")
+            }
+            CatalogError::Busy | CatalogError::Stopped => ShardError::Busy.into(),
+            CatalogError::Rejected(Rejection::OutOfTurn) | CatalogError::Storage(_) => {
+                Self::internal(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Training: learns a new generation from a sample, fills it with every item while queries and writes go on, and
+//! puts it in the place of the old one.
+
+use super::coded_rows::{CodedRows, NewRow};
+use super::session::LoadedModel;
+use super::training_plan::TrainingPlan;
+use super::{OpenIndex, Service, ServiceError, TrainRequest, TrainingStatus};
+use crate::auth::Caller;
+use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use sealdex_core::{ItemLabel, PartitionId, limits};
+use sealdex_crypto::{Aad, RecordKind, random_16};
+use sealdex_index::dataplane::{Fetched, Fields, ShardError, WalkRequest};
+use sealdex_index::model::Model;
+use sealdex_proto::ENTRY_VERSION;
+use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Items that are read, assigned and encoded at a time.
+const FILL_PAGE: usize = 4096;
+/// Codes that are gathered before they are written as blocks, so that blocks are well filled.
+const FILL_CODE_BYTES: usize = 128 << 20;
+
+/// Who is being trained. One training runs at a time; the others wait in the order they came.
+#[derive(Default)]
+pub(crate) struct Trainer {
+    turn: tokio::sync::Mutex<()>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    current: Option<String>,
+    queued: Vec<String>,
+}
+
+/// A place in the queue, given up when dropped.
+struct Place<'a> {
+    trainer: &'a Trainer,
+    name: &'a str,
+}
+
+impl Trainer {
+    fn queue<'a>(&'a self, name: &'a str) -> Place<'a> {
+        self.waiting.lock().queued.push(name.to_owned());
+        Place { trainer: self, name }
+    }
+
+    fn is_waiting(&self, name: &str) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.current.as_deref() == Some(name) || waiting.queued.iter().any(|queued| queued == name)
+    }
+}
+
+impl Place<'_> {
+    fn begin(&self) {
+        let mut waiting = self.trainer.waiting.lock();
+        waiting.leave_queue(self.name);
+        waiting.current = Some(self.name.to_owned());
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.trainer.waiting.lock();
+        if waiting.current.as_deref() == Some(self.name) {
+            waiting.current = None;
+        } else {
+            waiting.leave_queue(self.name);
+        }
+    }
+}
+
+impl Waiting {
+    fn leave_queue(&mut self, name: &str) {
+        if let Some(at) = self.queued.iter().position(|queued| queued == name) {
+            self.queued.remove(at);
+        }
+    }
+}
+
+impl Service {
+    /// Trains an index and returns when queries use what was learned. An index too small to gain from it stays as it
+    /// is: every query looks at all its items.
+    pub async fn train(
+        self: &Arc<Self>,
+        index: &OpenIndex,
+        request: TrainRequest,
+    ) -> Result<(), ServiceError> {
+        let (service, index) = (self.clone(), index.clone());
+        tokio::spawn(async move { service.train_in_turn(&index, request).await })
+            .await
+            .map_err(|e| ServiceError::internal(e.to_string()))?
+    }
+
+    /// What is being trained.
+    pub async fn training_status(&self, _caller: &Caller) -> Result<TrainingStatus, ServiceError> {
+        let waiting = self.trainer.waiting.lock();
+        Ok(TrainingStatus {
+            training: waiting.current.iter().chain(&waiting.queued).cloned().collect(),
+            current: waiting.current.clone(),
+            queued: waiting.queued.clone(),
+            threshold: self.settings.auto_train_items.unwrap_or(0),
+            worker_running: waiting.current.is_some(),
+        })
+    }
+
+    /// Starts a training in the background if the index has grown enough to want one. Returns its number of items then.
+    pub(crate) async fn train_if_due(
+        self: &Arc<Self>,
+        index: &OpenIndex,
+    ) -> Result<Option<u64>, ServiceError> {
+        let Some(threshold) = self.settings.auto_train_items else {
+            return Ok(None);
+        };
+        let record = self.current_record(index)?;
+        let items = self.count(index).await?;
+        let due = TrainingPlan::is_due(&record, items, threshold);
+        if !due || record.building.is_some() || self.trainer.is_waiting(&record.name) {
+            return Ok(None);
+        }
+        let (service, index) = (self.clone(), index.clone());
+        tokio::spawn(async move {
+            if let Err(error) = service.train_in_turn(&index, TrainRequest::default()).await {
+                tracing::warn!(code = ?error.code(), context = error.context(), "automatic training failed");
+            }
+        });
+        Ok(Some(items))
+    }
+
+    async fn train_in_turn(&self, index: &OpenIndex, request: TrainRequest) -> Result<(), ServiceError> {
+        let place = self.trainer.queue(index.name());
+        let _turn = self.trainer.turn.lock().await;
+        place.begin();
+        let record = self.current_record(index)?;
+        let items = self.count(index).await?;
+        let Some(plan) = TrainingPlan::new(&record, items, &request, &self.settings)? else {
+            return Ok(());
+        };
+        let model = self.learn(index, &record, plan).await?;
+        let building = GenerationRecord {
+            generation: model.generation,
+            trained: true,
+            clusters: model.clusters(),
+            model: Some(self.store_model(index, &model, random_16()).await?),
+        };
+        let outcome = self.replace_generation(index, &record, building).await;
+        if outcome.is_err() {
+            if let Some(record) = self.catalog.get(&record.name).filter(|now| now.id == record.id) {
+                self.abandon_training(&record).await?;
+            }
+        }
+        let active = outcome?;
+        index
+            .session
+            .models
+            .lock()
+            .retain(|generation, _| *generation == active.active.generation);
+        Ok(())
+    }
+
+    /// Learns a model from a sample of the items.
+    async fn learn(
+        &self,
+        index: &OpenIndex,
+        record: &IndexRecord,
+        plan: TrainingPlan,
+    ) -> Result<Model, ServiceError> {
+        let mut sample = Vec::with_capacity(plan.sample_rows * plan.dimension.get());
+        for partition in self.fanout.placement.partitions() {
+            let of_partition = self.fanout.shards.count(partition, record.id).await?;
+            let mut left = plan.share_of_sample(of_partition);
+            let mut after = None;
+            while left > 0 {
+                let fields = Fields {
+                    vector: true,
+                    ..Fields::default()
+                };
+                let page = self
+                    .walk(index, partition, fields, after, left.min(FILL_PAGE))
+                    .await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.label);
+                left -= page.len().min(left);
+                sample.extend(page.into_iter().filter_map(|item| item.vector).flatten());
+            }
+        }
+        self.training_cpu.run(move || plan.learn(sample)).await?
+    }
+
+    /// Fills the new generation and puts it in the old one's place.
+    async fn replace_generation(
+        &self,
+        index: &OpenIndex,
+        record: &IndexRecord,
+        building: GenerationRecord,
+    ) -> Result<Arc<IndexRecord>, ServiceError> {
+        let (name, id, generation) = (record.name.clone(), record.id, building.generation);
+        let begin = Command::BeginTraining {
+            name: name.clone(),
+            id,
+            building: building.clone(),
+        };
+        self.catalog.change(begin).await?;
+        // From here on every partition refuses to commit an item that has no row in the new generation, so whatever
+        // the walk below does not see was written to it by its writer.
+        self.begin_generation(id, generation).await?;
+        let model = self
+            .fanout
+            .model(&index.session, &building)
+            .await?
+            .ok_or_else(|| ServiceError::internal("a stored model is not there"))?;
+        self.fill(index, &model).await?;
+        let record = self
+            .catalog
+            .change(Command::FinishTraining { name, id, generation })
+            .await?;
+        self.retire(&record).await?;
+        Ok(record)
+    }
+
+    /// Gives every item a row in the new generation.
+    async fn fill(&self, index: &OpenIndex, model: &Arc<LoadedModel>) -> Result<(), ServiceError> {
+        let mut gathered = CodedRows::default();
+        for partition in self.fanout.placement.partitions() {
+            let mut after = None;
+            loop {
+                let fields = Fields {
+                    vector: true,
+                    meta: true,
+                    contents: false,
+                };
+                let page = self.walk(index, partition, fields, after, FILL_PAGE).await?;
+                let finished = page.len() < FILL_PAGE;
+                after = page.last().map(|item| item.label);
+                let model_here = model.clone();
+                gathered = self
+                    .training_cpu
+                    .run(move || with_page(gathered, &model_here, page))
+                    .await?;
+                if gathered.code_bytes() >= FILL_CODE_BYTES {
+                    self.append(index, model, std::mem::take(&mut gathered)).await?;
+                }
+                if finished {
+                    break;
+                }
+            }
+        }
+        self.append(index, model, gathered).await
+    }
+
+    async fn append(
+        &self,
+        index: &OpenIndex,
+        model: &Arc<LoadedModel>,
+        rows: CodedRows<'static>,
+    ) -> Result<(), ServiceError> {
+        let (session, placement, model) = (
+            index.session.clone(),
+            self.fanout.placement.clone(),
+            model.clone(),
+        );
+        let entries = self
+            .training_cpu
+            .run(move || rows.append_entries(&session, &placement, &model))
+            .await?;
+        for (partition, entry) in entries {
+            self.fanout.shards.propose(partition, entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn walk(
+        &self,
+        index: &OpenIndex,
+        partition: PartitionId,
+        fields: Fields,
+        after: Option<ItemLabel>,
+        limit: usize,
+    ) -> Result<Vec<Fetched>, ShardError> {
+        let precision = index.record.precision;
+        self.fanout
+            .leased(&index.session, partition, |target| {
+                self.fanout.shards.walk(WalkRequest {
+                    target,
+                    precision,
+                    fields,
+                    after,
+                    limit,
+                })
+            })
+            .await
+    }
+
+    /// Seals a model and stores its pieces in the partitions; returns where it is.
+    pub(crate) async fn store_model(
+        &self,
+        index: &OpenIndex,
+        model: &Model,
+        id: [u8; 16],
+    ) -> Result<ModelRef, ServiceError> {
+        let generation = model.generation;
+        let bytes = model.to_bytes();
+        let mut by_partition: BTreeMap<PartitionId, Vec<Blob>> = BTreeMap::new();
+        let mut pieces = 0;
+        for piece in bytes.chunks(limits::BLOB_BYTES_MAX) {
+            let label = index.session.labels.blob(generation, &id, pieces);
+            let aad = Aad {
+                kind: RecordKind::Model,
+                part: 0,
+                label: label.as_bytes(),
+                generation,
+                op: &id,
+            };
+            let sealed = index.session.model_keys.seal(&aad, piece).into();
+            let blob = Blob {
+                label: label.as_bytes().to_vec().into(),
+                sealed,
+            };
+            by_partition
+                .entry(self.fanout.placement.of_blob(&label))
+                .or_default()
+                .push(blob);
+            pieces += 1;
+        }
+        let puts = by_partition.into_iter().map(|(partition, blobs)| {
+            let command = entry::Command::PutBlobs(PutBlobs {
+                generation: generation.0,
+                blobs,
+            });
+            let entry = Entry {
+                version: ENTRY_VERSION,
+                index: index.record.id.0,
+                command: Some(command),
+            };
+            self.fanout.shards.propose(partition, entry)
+        });
+        try_join_all(puts).await?;
+        Ok(ModelRef { id, pieces })
+    }
+}
+
+fn with_page(
+    mut gathered: CodedRows<'static>,
+    model: &LoadedModel,
+    page: Vec<Fetched>,
+) -> CodedRows<'static> {
+    let mut vectors = Vec::with_capacity(page.len());
+    let mut rest = Vec::with_capacity(page.len());
+    for item in page {
+        vectors.push(item.vector.unwrap_or_default());
+        rest.push((item.label, item.op, item.metadata));
+    }
+    let rows = rest
+        .into_iter()
+        .zip(&vectors)
+        .map(|((label, op, metadata), vector)| NewRow {
+            label,
+            op,
+            vector,
+            metadata: Cow::Owned(metadata),
+        })
+        .collect();
+    gathered.extend(model, rows);
+    gathered
+}

@@ -1,0 +1,178 @@
+//! What a training will do, decided from the size of the index and the request; and the learning itself. No IO.
+
+use super::{ServiceError, Settings, TrainRequest};
+use crate::domain::IndexRecord;
+use sealdex_core::{Dimension, Generation, Metric, limits};
+use sealdex_index::kmeans;
+use sealdex_index::model::{Centroids, Model, Probing, default_clusters};
+use sealdex_index::quantiser::Quantiser;
+
+/// Fewer items than this are looked through faster than clusters would be.
+const ITEMS_MIN: u64 = 256;
+/// Sample rows per cluster that k-means gains from.
+const SAMPLE_ROWS_PER_CLUSTER: usize = 128;
+/// Sample rows at least, for the codes' sake.
+const SAMPLE_ROWS_MIN: usize = 20_000;
+/// Copies of the sample that learning holds at a time.
+const SAMPLE_COPIES: usize = 3;
+/// Rounds of k-means unless the request says otherwise.
+const ITERATIONS: usize = 12;
+/// Relative movement of the centroids at which k-means stops unless the request says otherwise.
+const TOLERANCE: f64 = 1e-3;
+/// Queries held out of the sample to learn how many clusters to probe.
+const HELD_OUT_QUERIES: usize = 500;
+
+/// A training to be done.
+pub(crate) struct TrainingPlan {
+    pub(crate) generation: Generation,
+    pub(crate) metric: Metric,
+    pub(crate) dimension: Dimension,
+    pub(crate) clusters: usize,
+    /// Items in the index when the plan was made.
+    pub(crate) items: u64,
+    /// Rows to learn from.
+    pub(crate) sample_rows: usize,
+    pub(crate) batch: Option<usize>,
+    pub(crate) iterations: usize,
+    pub(crate) tolerance: f64,
+    pub(crate) recall_target: f32,
+}
+
+impl TrainingPlan {
+    /// Whether an index of that size wants a training: it never had one, or has outgrown its clusters.
+    pub(crate) fn is_due(record: &IndexRecord, items: u64, threshold: u64) -> bool {
+        if record.active.trained {
+            default_clusters(items) >= 2 * record.active.clusters as usize
+        } else {
+            items > threshold
+        }
+    }
+
+    /// The plan for a request; `None` if the index is too small to gain from a training.
+    pub(crate) fn new(
+        record: &IndexRecord,
+        items: u64,
+        request: &TrainRequest,
+        settings: &Settings,
+    ) -> Result<Option<Self>, ServiceError> {
+        check(request, items)?;
+        let Some(dimension) = record.dimension else {
+            return Ok(None);
+        };
+        if items < ITEMS_MIN {
+            return Ok(None);
+        }
+        let clusters = request.n_lists.unwrap_or_else(|| default_clusters(items));
+        let memory_mib = request.max_memory_mib.unwrap_or(settings.training_memory_mib);
+        let rows_in_memory = (memory_mib << 20) / (dimension.get() * size_of::<f32>() * SAMPLE_COPIES);
+        let wanted = (clusters * SAMPLE_ROWS_PER_CLUSTER).max(SAMPLE_ROWS_MIN);
+        let sample_rows = wanted
+            .min(rows_in_memory)
+            .min(usize::try_from(items).unwrap_or(usize::MAX));
+        if sample_rows < clusters {
+            return Err(ServiceError::invalid(format!(
+                "max_memory of {memory_mib} MiB holds {sample_rows} vectors of dimension {dimension}, too few to learn {clusters} lists; raise max_memory or lower n_lists."
+            )));
+        }
+        Ok(Some(Self {
+            generation: record.next_generation,
+            metric: record.metric,
+            dimension,
+            clusters,
+            items,
+            sample_rows,
+            batch: request.batch_size,
+            iterations: request.max_iters.unwrap_or(ITERATIONS),
+            tolerance: request.tolerance.unwrap_or(TOLERANCE),
+            recall_target: settings.recall_target,
+        }))
+    }
+
+    /// How many rows of the sample a partition with `items` items gives. Rounded up, so that small ones are heard.
+    pub(crate) fn share_of_sample(&self, items: u64) -> usize {
+        let share = self.sample_rows as f64 * items as f64 / self.items.max(1) as f64;
+        share.ceil() as usize
+    }
+
+    /// Learns codes, centroids and probing from `sample` (row-major, original vectors). Runs for seconds.
+    pub(crate) fn learn(self, sample: Vec<f32>) -> Result<Model, ServiceError> {
+        let rows = sample.len() / self.dimension.get();
+        if rows == 0 {
+            return Err(ServiceError::invalid(
+                "The index lost its items while it was trained; upsert some and train again.",
+            ));
+        }
+        // A fixed seed: training the same items twice gives the same clusters.
+        let seed = u64::from(self.generation.0);
+        let quantiser = Quantiser::train(self.dimension, self.metric, &sample, seed);
+        let prepared = quantiser.prepare_all(&sample);
+        drop(sample);
+        let settings = kmeans::Settings {
+            clusters: self.clusters.min(rows),
+            max_iterations: self.iterations,
+            tolerance: self.tolerance as f32,
+            batch: self.batch,
+            seed,
+        };
+        let centroids = kmeans::balanced(self.dimension, &prepared, &settings, &|_| {});
+        let centroids = Centroids::new(self.dimension.get(), centroids);
+        let mut model = Model {
+            generation: self.generation,
+            trained: true,
+            metric: self.metric,
+            dimension: self.dimension,
+            quantiser,
+            probing: Probing::everywhere(centroids.len()),
+            centroids,
+        };
+        let assignments = model.assign(&prepared);
+        let step = (rows / HELD_OUT_QUERIES).max(1);
+        let queries: Vec<u32> = (0..rows as u32).step_by(step).take(HELD_OUT_QUERIES).collect();
+        let learned = Probing::learn(
+            &model,
+            &prepared,
+            &assignments,
+            &queries,
+            self.items,
+            self.recall_target,
+        );
+        tracing::info!(
+            clusters = model.clusters(),
+            sample_rows = rows,
+            recall_at_10 = learned.recall[0],
+            recall_at_100 = learned.recall[1],
+            probes_for_10 = learned.probing.n_probes(10),
+            "learned a generation"
+        );
+        model.probing = learned.probing;
+        Ok(model)
+    }
+}
+
+fn check(request: &TrainRequest, items: u64) -> Result<(), ServiceError> {
+    let at_least_one = |name: &str, value: Option<usize>| match value {
+        Some(0) => Err(ServiceError::invalid(format!(
+            "{name} must be at least 1; leave it out to let the index choose."
+        ))),
+        _ => Ok(()),
+    };
+    at_least_one("n_lists", request.n_lists)?;
+    at_least_one("batch_size", request.batch_size)?;
+    at_least_one("max_iters", request.max_iters)?;
+    at_least_one("max_memory", request.max_memory_mib)?;
+    if request.tolerance.is_some_and(|t| !t.is_finite() || t < 0.0) {
+        return Err(ServiceError::invalid(
+            "tolerance must be a finite number that is not negative.",
+        ));
+    }
+    match request.n_lists {
+        Some(n) if n > limits::CLUSTERS_MAX => Err(ServiceError::invalid(format!(
+            "n_lists may be at most {}.",
+            limits::CLUSTERS_MAX
+        ))),
+        Some(n) if items >= ITEMS_MIN && n as u64 > items => Err(ServiceError::invalid(format!(
+            "n_lists is {n}, but the index holds only {items} vectors; choose at most as many lists as vectors."
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,207 @@
+//! Upserts: seal, append the code rows, then commit the items.
+
+use super::session::LoadedModel;
+use super::write_plan::WritePlan;
+use super::{OpenIndex, Service, ServiceError, Upsert, Upserted};
+use crate::domain::{Command, IndexRecord, ModelRef};
+use futures_util::future::try_join_all;
+use sealdex_core::{ErrorCode, PartitionId, Precision, limits};
+use sealdex_crypto::random_16;
+use sealdex_index::dataplane::ShardError;
+use sealdex_index::distance;
+use sealdex_index::model::Model;
+use sealdex_proto::partition::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a write starts again because the set of generations changed under it, and the pause before each.
+const GENERATION_CHANGES_MAX: u32 = 100;
+const GENERATION_CHANGE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Rows of the first upsert that the untrained model is made from.
+const UNTRAINED_SAMPLE_ROWS: usize = 1024;
+
+impl Service {
+    /// Writes items; returns when every one of them is durable and found by every query from then on. Nothing is
+    /// written unless the whole request is valid.
+    ///
+    /// Runs to its end even if the caller goes away: a write that stopped between its two halves could otherwise be
+    /// mistaken for a dead one.
+    pub async fn upsert(
+        self: &Arc<Self>,
+        index: &OpenIndex,
+        request: Upsert,
+    ) -> Result<Upserted, ServiceError> {
+        check(index, &request)?;
+        let (service, index) = (self.clone(), index.clone());
+        tokio::spawn(async move {
+            let items = request.ids.len();
+            service.write(&index, Arc::new(request)).await?;
+            let training_triggered = service.train_if_due(&index).await?;
+            Ok(Upserted {
+                items,
+                training_triggered,
+            })
+        })
+        .await
+        .map_err(|e| ServiceError::internal(e.to_string()))?
+    }
+
+    async fn write(&self, index: &OpenIndex, request: Arc<Upsert>) -> Result<(), ServiceError> {
+        let _writing = index.session.writes.read().await;
+        for _ in 0..GENERATION_CHANGES_MAX {
+            let models = self.models_to_write(index, &request).await?;
+            let plan = {
+                let (session, placement) = (index.session.clone(), self.fanout.placement.clone());
+                let (precision, request) = (index.record.precision, request.clone());
+                self.cpu
+                    .run(move || WritePlan::new(&session, &placement, precision, &models, &request))
+                    .await?
+            };
+            match self.propose_all(index, plan).await {
+                Err(ShardError::StaleGeneration) => tokio::time::sleep(GENERATION_CHANGE_PAUSE).await,
+                outcome => return Ok(outcome?),
+            }
+        }
+        Err(ShardError::Busy.into())
+    }
+
+    async fn propose_all(&self, index: &OpenIndex, plan: WritePlan) -> Result<(), ShardError> {
+        for entries in [plan.appends, plan.commits] {
+            for applied in try_join_all(entries.into_iter().map(|(p, e)| self.propose(p, e))).await? {
+                self.maintenance.note(&index.session, &applied);
+            }
+        }
+        Ok(())
+    }
+
+    async fn propose(
+        &self,
+        partition: PartitionId,
+        entry: Entry,
+    ) -> Result<sealdex_index::dataplane::Applied, ShardError> {
+        self.fanout.shards.propose(partition, entry).await
+    }
+
+    /// The models of all generations that a write must go to, as the catalogue says now.
+    async fn models_to_write(
+        &self,
+        index: &OpenIndex,
+        request: &Upsert,
+    ) -> Result<Vec<Arc<LoadedModel>>, ServiceError> {
+        let mut record = self.current_record(index)?;
+        if record.active.model.is_none() {
+            record = self.fix_dimension(index, request).await?;
+        }
+        check_dimension(&record, request)?;
+        let mut models = Vec::with_capacity(2);
+        for generation in std::iter::once(&record.active).chain(&record.building) {
+            let model = self.fanout.model(&index.session, generation).await?;
+            models.push(model.ok_or_else(|| ServiceError::internal("a generation without a model"))?);
+        }
+        Ok(models)
+    }
+
+    /// Makes the untrained model from the first vectors, stores it, and announces it with the dimension.
+    async fn fix_dimension(
+        &self,
+        index: &OpenIndex,
+        request: &Upsert,
+    ) -> Result<Arc<IndexRecord>, ServiceError> {
+        let _first = index.session.first_upsert.lock().await;
+        let record = self.current_record(index)?;
+        if record.active.model.is_some() {
+            return Ok(record);
+        }
+        check_dimension(&record, request)?;
+        let dimension = request.vectors.dimension();
+        let sample =
+            &request.vectors.values()[..request.vectors.len().min(UNTRAINED_SAMPLE_ROWS) * dimension.get()];
+        let active = &record.active;
+        let model = Model::untrained(
+            active.generation,
+            record.metric,
+            dimension,
+            sample,
+            active.clusters,
+        );
+        let model: ModelRef = self.store_model(index, &model, random_16()).await?;
+        let (name, id) = (record.name.clone(), record.id);
+        Ok(self
+            .catalog
+            .change(Command::SetUntrainedModel {
+                name,
+                id,
+                dimension,
+                model,
+            })
+            .await?)
+    }
+}
+
+fn check_dimension(record: &IndexRecord, request: &Upsert) -> Result<(), ServiceError> {
+    match record.dimension {
+        Some(dimension) if dimension != request.vectors.dimension() => Err(ServiceError::invalid(format!(
+            "The dimension of the vectors provided ({}) doesn't match the index's ({dimension}).",
+            request.vectors.dimension()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check(index: &OpenIndex, request: &Upsert) -> Result<(), ServiceError> {
+    let rows = request.vectors.len();
+    if rows == 0 {
+        return Err(ServiceError::invalid("Send at least one item."));
+    }
+    if [request.ids.len(), request.metadata.len(), request.contents.len()]
+        .iter()
+        .any(|n| *n != rows)
+    {
+        return Err(ServiceError::invalid(
+            "ids, vectors, metadata and contents must be equally many; leave metadata and contents out or fill up with null.",
+        ));
+    }
+    let too_large = |what: String| Err(ServiceError::new(ErrorCode::TooLarge, what));
+    if rows > limits::ITEMS_PER_REQUEST_MAX {
+        return too_large(format!(
+            "A request may hold at most {} items; send several requests.",
+            limits::ITEMS_PER_REQUEST_MAX
+        ));
+    }
+    if let Some(at) = request.ids.iter().position(|id| id.len() > limits::ID_BYTES_MAX) {
+        return too_large(format!(
+            "The id of the item at index {at} is longer than {} bytes.",
+            limits::ID_BYTES_MAX
+        ));
+    }
+    let contents = |text: &Option<String>| {
+        text.as_ref()
+            .is_some_and(|t| t.len() > limits::CONTENTS_BYTES_MAX)
+    };
+    if let Some(at) = request.contents.iter().position(contents) {
+        return too_large(format!(
+            "The contents of the item at index {at} are longer than {} bytes.",
+            limits::CONTENTS_BYTES_MAX
+        ));
+    }
+    check_precision(index, request)
+}
+
+/// Half precision ends at 65,504: what does not fit is refused rather than stored as infinity.
+fn check_precision(index: &OpenIndex, request: &Upsert) -> Result<(), ServiceError> {
+    let mut halves = Vec::new();
+    let mut fits = |row: &[f32]| {
+        halves.clear();
+        distance::encode_f16(row, &mut halves)
+    };
+    match index.record.precision {
+        Precision::Float32 => Ok(()),
+        Precision::Float16 => match request.vectors.rows().position(|row| !fits(row)) {
+            None => Ok(()),
+            Some(at) => Err(ServiceError::invalid(format!(
+                "The vector of the item at index {at} holds a value that float16 cannot represent; scale it or create the index with float32."
+            ))),
+        },
+    }
+}
