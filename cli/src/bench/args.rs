@@ -341,20 +341,21 @@ fn metric_name<S: Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(metric.as_str())
 }
 
+/// Options as a command line would give them.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
+pub(super) fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
+    #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
         bench: BenchArgs,
     }
+    let words = std::iter::once("bench").chain(line.split_whitespace());
+    <Cli as clap::Parser>::try_parse_from(words).map(|cli| cli.bench)
+}
 
-    fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
-        Cli::try_parse_from(std::iter::once("bench").chain(line.split_whitespace())).map(|cli| cli.bench)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn lists_are_read_and_secrets_are_not_reported() {

@@ -15,9 +15,6 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-/// Neighbours computed per query where fewer are asked for: enough to estimate the intrinsic dimension.
-const TRUTH_DEPTH: usize = 100;
-
 /// Queries of a given truth that are computed afresh, to see that the truth belongs to the data.
 const TRUTH_CHECKS: usize = 3;
 
@@ -55,7 +52,7 @@ impl Dataset {
                     &stored,
                     None,
                     &queries,
-                    args.k.max(TRUTH_DEPTH),
+                    args.k.max(truth::INTRINSIC_NEIGHBOURS),
                     &progress,
                 )
             }
@@ -231,4 +228,92 @@ fn extension(path: &Path) -> &str {
     path.extension()
         .and_then(|extension| extension.to_str())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::parse;
+    use super::*;
+
+    /// Writes rows as `.fvecs` or `.ivecs`.
+    fn write<T: Copy>(path: &Path, rows: &[&[T]], bytes: impl Fn(T) -> [u8; 4]) -> String {
+        let mut file = Vec::new();
+        for row in rows {
+            file.extend_from_slice(&(row.len() as i32).to_le_bytes());
+            file.extend(row.iter().flat_map(|value| bytes(*value)));
+        }
+        std::fs::write(path, file).unwrap();
+        path.display().to_string()
+    }
+
+    fn prepare(line: &str) -> Result<Dataset, BenchError> {
+        Dataset::prepare(&parse(line).unwrap())
+    }
+
+    #[test]
+    fn files_are_read_padded_and_their_truth_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let data = write(
+            &file("d.fvecs"),
+            &[&[0.0, 0.0], &[3.0, 4.0], &[6.0, 8.0]],
+            f32::to_le_bytes,
+        );
+        let queries = write(&file("q.fvecs"), &[&[0.0, 1.0]], f32::to_le_bytes);
+        let line = format!("--data {data} --queries {queries} --k 2 --pad-to 5");
+        let computed = prepare(&line).unwrap();
+        assert_eq!((computed.stored.width(), computed.own_dimension), (5, 2));
+        assert_eq!(
+            computed.truth[0].iter().map(|n| n.row).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
+
+        let right = write(&file("right.ivecs"), &[&[0, 1]], i32::to_le_bytes);
+        let given = prepare(&format!("{line} --truth {right}")).unwrap();
+        assert_eq!(given.truth[0], computed.truth[0][..2]);
+        for (name, rows) in [
+            ("wrong.ivecs", &[0, 2][..]),
+            ("foreign.ivecs", &[0, 9]),
+            ("short.ivecs", &[0]),
+        ] {
+            let truth = write(&file(name), &[rows], i32::to_le_bytes);
+            let error = prepare(&format!("{line} --truth {truth}"))
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(error.contains("leave out --truth"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn queries_are_held_out_and_missing_or_unfit_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows: Vec<[f32; 1]> = (0..40).map(|row| [row as f32]).collect();
+        let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+        let data = write(&dir.path().join("d.fvecs"), &rows, f32::to_le_bytes);
+        let held = prepare(&format!("--data {data} --holdout 10")).unwrap();
+        assert_eq!((held.stored.len(), held.queries.len()), (30, 10));
+        assert!(
+            held.queries
+                .values()
+                .iter()
+                .all(|query| !held.stored.values().contains(query))
+        );
+        let again = prepare(&format!("--data {data} --holdout 10")).unwrap();
+        assert_eq!(held.queries, again.queries);
+
+        let unfit = write(&dir.path().join("nan.fvecs"), &[&[f32::NAN]], f32::to_le_bytes);
+        let other = dir.path().join("d.csv").display().to_string();
+        std::fs::write(&other, "1,2").unwrap();
+        for (line, cure) in [
+            (format!("--data {unfit} --holdout 1"), "NaN"),
+            (format!("--data {other}"), ".npy or .fvecs"),
+            ("--data /no/such/file.npy".into(), "/no/such/file.npy"),
+            (format!("--data {data} --holdout 40"), "--holdout"),
+            (format!("--data {data} --holdout 5 --pad-to 0"), "--pad-to"),
+        ] {
+            let error = prepare(&line).err().unwrap().to_string();
+            assert!(error.contains(cure), "{line}: {error}");
+        }
+    }
 }

@@ -51,6 +51,9 @@ pub(crate) enum BenchError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The system gives no threads.
+    #[error("cannot start: {0}")]
+    Runtime(std::io::Error),
     /// The system gives no random numbers for a key.
     #[error("no random numbers for an index key: {0}; give one with --index-key")]
     Random(String),

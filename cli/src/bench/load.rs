@@ -165,3 +165,90 @@ fn sum_up(tallies: Vec<Tally>, bodies: usize) -> Outcome {
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers every request with its own body, after `pause`; every fifth of a connection with `status`.
+    async fn echo(pause: Duration, status: &'static str) -> Endpoint {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut request = vec![0; 4096];
+                    for turn in 1.. {
+                        let length = stream.read(&mut request).await.unwrap_or(0);
+                        if length == 0 {
+                            return;
+                        }
+                        let text = String::from_utf8_lossy(&request[..length]);
+                        let body = text.split_once("\r\n\r\n").unwrap().1;
+                        let status = if turn % 5 == 0 { status } else { "200 OK" };
+                        let answer = format!(
+                            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}",
+                            body.len()
+                        );
+                        tokio::time::sleep(pause).await;
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        Endpoint::new(&url, None).unwrap()
+    }
+
+    fn load(endpoint: Endpoint, clients: usize, least: u64, greatest: u64) -> Load {
+        Load {
+            endpoint,
+            timeout: Duration::from_secs(5),
+            path: "/v1/vectors/query",
+            bodies: (0..20)
+                .map(|number| Bytes::from(format!("{{\"n\":{number}}}")))
+                .collect(),
+            clients,
+            span: (Duration::from_millis(least), Duration::from_millis(greatest)),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_body_is_answered_once_at_least_and_answers_keep_their_place() {
+        let outcome = load(echo(Duration::ZERO, "200 OK").await, 4, 0, 60_000)
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(outcome.latencies.len(), 20);
+        for (number, answer) in outcome.answers.iter().enumerate() {
+            assert_eq!(answer.as_ref().unwrap(), &format!("{{\"n\":{number}}}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_for_the_least_and_stops_after_the_greatest_duration() {
+        let pause = Duration::from_millis(10);
+        let outcome = load(echo(pause, "200 OK").await, 2, 400, 60_000)
+            .run()
+            .await
+            .unwrap();
+        assert!(outcome.elapsed >= Duration::from_millis(390) && outcome.latencies.len() > 20);
+        assert!(outcome.latencies.iter().all(|latency| *latency >= pause));
+        let outcome = load(echo(pause, "200 OK").await, 1, 50, 50).run().await.unwrap();
+        assert!(outcome.answers.iter().any(Option::is_none) && outcome.elapsed < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_busy_server_is_asked_again_and_a_failing_one_is_not() {
+        let busy = echo(Duration::ZERO, "503 Service Unavailable").await;
+        let outcome = load(busy, 1, 0, 60_000).run().await.unwrap();
+        assert!(outcome.refused > 0 && outcome.latencies.len() + outcome.refused == 20);
+        let failing = echo(Duration::ZERO, "500 Internal Server Error").await;
+        let error = load(failing, 1, 0, 60_000).run().await.err().unwrap();
+        assert!(
+            matches!(error, ClientError::Status { status: 500, .. }),
+            "{error}"
+        );
+    }
+}

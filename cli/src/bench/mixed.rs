@@ -15,11 +15,9 @@ use std::time::{Duration, Instant};
 
 /// Measures `--readers` clients without and with a writer, with the server's own query settings.
 pub(super) async fn reads_while_writing(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
-    let case = |kind| Case {
-        kind,
-        clients: bench.args.readers,
-        ask: bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto),
-        filter: None,
+    let case = |kind| {
+        let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
+        Case::plain(kind, bench.args.readers, ask)
     };
     let alone = case(PointKind::Alone).measure(bench).await?;
     let stop = AtomicBool::new(false);

@@ -15,16 +15,9 @@ use super::truth::Neighbour;
 /// Queries of the untrained index, by one client with the server's own settings.
 pub(super) async fn untrained(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
     let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
-    report.points.push(
-        Case {
-            kind: PointKind::Untrained,
-            clients: 1,
-            ask,
-            filter: None,
-        }
-        .measure(bench)
-        .await?,
-    );
+    report
+        .points
+        .push(Case::plain(PointKind::Untrained, 1, ask).measure(bench).await?);
     Ok(())
 }
 
@@ -33,12 +26,7 @@ pub(super) async fn sweep(bench: &Bench, report: &mut Report) -> Result<(), Benc
     for wire in &bench.args.wire {
         for clients in &bench.args.clients {
             for (rerank, probes) in bench.settings() {
-                let case = Case {
-                    kind: PointKind::Query,
-                    clients: *clients,
-                    ask: bench.ask(*wire, probes, rerank),
-                    filter: None,
-                };
+                let case = Case::plain(PointKind::Query, *clients, bench.ask(*wire, probes, rerank));
                 report.points.push(case.measure(bench).await?);
             }
         }
@@ -55,12 +43,7 @@ pub(super) async fn batches(bench: &Bench, report: &mut Report) -> Result<(), Be
                     per_request: *per_request,
                     ..bench.ask(*wire, probes, rerank)
                 };
-                let case = Case {
-                    kind: PointKind::Batch,
-                    clients: 1,
-                    ask,
-                    filter: None,
-                };
+                let case = Case::plain(PointKind::Batch, 1, ask);
                 report.points.push(case.measure(bench).await?);
             }
         }
@@ -76,11 +59,10 @@ pub(super) async fn filters(bench: &Bench, report: &mut Report) -> Result<(), Be
                 filter: Some(predicate.filter.clone()),
                 ..bench.ask(bench.args.wire[0], probes, rerank)
             };
+            let filter = Some((predicate, &truth[..]));
             let case = Case {
-                kind: PointKind::Filter,
-                clients: 1,
-                ask,
-                filter: Some((predicate, truth)),
+                filter,
+                ..Case::plain(PointKind::Filter, 1, ask)
             };
             report.points.push(case.measure(bench).await?);
         }
@@ -98,6 +80,16 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// A point without a filter.
+    pub(super) fn plain(kind: PointKind, clients: usize, ask: Ask) -> Self {
+        Self {
+            kind,
+            clients,
+            ask,
+            filter: None,
+        }
+    }
+
     /// Measures it, with a warm-up before.
     pub(super) async fn measure(&self, bench: &Bench) -> Result<Point, BenchError> {
         let progress = progress::spinner(self.label());

@@ -15,7 +15,12 @@ use std::time::Duration;
 
 /// Measures the server that `args` name, prints a table, and writes the report if asked. A run that fails half-way
 /// still reports what it saw, and deletes what it created.
-pub(crate) async fn run(args: BenchArgs) -> Result<(), BenchError> {
+pub(crate) fn start(args: BenchArgs) -> Result<(), BenchError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(BenchError::Runtime)?.block_on(run(args))
+}
+
+async fn run(args: BenchArgs) -> Result<(), BenchError> {
     args.check()?;
     let endpoint = Endpoint::new(&args.url, args.api_key.as_deref())?;
     let version = Api::new(&endpoint, Duration::from_secs(args.timeout))

@@ -1,6 +1,6 @@
 //! The report as a reader wants it: a few lines and a table. Figures only come from the report.
 
-use super::report::{Ingest, Point, PointKind, Report};
+use super::report::{Ingest, Point, Report};
 use super::stats::Latency;
 
 /// Prints to standard output.
@@ -35,9 +35,6 @@ pub(super) fn print(report: &Report) {
             mixed.read_ratio * 100.0,
             number(mixed.writes_per_second)
         );
-    }
-    for trouble in report.points.iter().filter_map(trouble) {
-        println!("{trouble}");
     }
     println!("\ntook      {:.0} s", report.seconds);
 }
@@ -118,12 +115,14 @@ fn points(points: &[Point], k: u64) -> String {
         "filter",
         "n_probes",
         "rerank",
+        "asked",
         &recall,
         "queries/s",
         "p50 ms",
         "p99 ms",
         "dist err",
         "busy cores",
+        "faults",
     ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(points.iter().map(|point| {
@@ -135,12 +134,14 @@ fn points(points: &[Point], k: u64) -> String {
             point.filter.unwrap_or("-").to_owned(),
             point.n_probes.to_string(),
             point.rerank_mult.to_string(),
+            point.score.queries.to_string(),
             format!("{:.4}", point.score.recall),
             number(point.queries_per_second),
             format!("{:.2}", point.latency.p50_ms),
             format!("{:.2}", point.latency.p99_ms),
             format!("{:.0e}", point.score.distance_error),
             busy(point),
+            faults(point),
         ]
     }));
     align(&rows)
@@ -152,33 +153,22 @@ fn busy(point: &Point) -> String {
     format!("{} + {}", cores(point.server_cores), cores(point.client_cores))
 }
 
-/// What is wrong with a point, if anything.
-fn trouble(point: &Point) -> Option<String> {
+/// What was wrong with answers that should have been right whatever the recall, in how many of them.
+fn faults(point: &Point) -> String {
     let score = &point.score;
     let counts = [
-        (score.short, "answers shorter than they could be"),
-        (
-            score.wrong,
-            "answers with an item twice or one that should not be there",
-        ),
-        (score.unordered, "answers out of order"),
-        (point.refused, "requests put off by the server"),
+        (score.short, "short"),
+        (score.wrong, "wrong"),
+        (score.unordered, "unordered"),
+        (point.refused, "refused"),
     ];
-    let found: Vec<String> = counts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    let name = if point.part == PointKind::Filter {
-        point.filter.unwrap_or("-")
+    let found = counts.iter().filter(|(count, _)| *count > 0);
+    let found: Vec<String> = found.map(|(count, what)| format!("{count} {what}")).collect();
+    if found.is_empty() {
+        "-".into()
     } else {
-        "-"
-    };
-    let place = format!(
-        "{:?}, filter {name}, n_probes {}, {} clients",
-        point.part, point.n_probes, point.clients
-    );
-    (!found.is_empty()).then(|| format!("trouble   {}: {}", place.to_lowercase(), found.join(", ")))
+        found.join(", ")
+    }
 }
 
 fn latency(latency: &Latency) -> String {
@@ -202,7 +192,7 @@ fn number(value: f64) -> String {
     head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
 }
 
-/// Columns, text to the left up to the first that starts with a digit in the second row, numbers to the right.
+/// Columns, each as wide as its widest cell, aligned to the right.
 fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: Vec<usize> = (0..N)
         .map(|column| {

@@ -21,6 +21,9 @@ const QUERIES_AT_ONCE: usize = 16;
 /// Beyond this and below its inverse, products of the first pass might overflow or vanish: f64 is used at once.
 const F32_SAFE: f32 = 1e9;
 
+/// Nearest neighbours that the intrinsic dimension is estimated from.
+pub(super) const INTRINSIC_NEIGHBOURS: usize = 10;
+
 /// A stored row and its exact distance from a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Neighbour {
@@ -78,7 +81,7 @@ pub(super) fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// How many directions neighbours spread over, by maximum likelihood from their distances (Levina and Bickel, 2004;
-/// averaged over queries as MacKay and Ghahramani propose). `None` where the distances do not tell.
+/// averaged over queries as MacKay and Ghahramani propose). Low for few points in many directions. `None` where the distances do not tell.
 pub(super) fn intrinsic_dimension(metric: Metric, truth: &[Vec<Neighbour>]) -> Option<f64> {
     let length = |n: &Neighbour| match metric {
         Metric::Euclidean => n.distance,
@@ -86,7 +89,8 @@ pub(super) fn intrinsic_dimension(metric: Metric, truth: &[Vec<Neighbour>]) -> O
     };
     let (mut count, mut sum) = (0.0, 0.0);
     for neighbours in truth {
-        let Some((last, nearer)) = neighbours.split_last() else {
+        let nearest = &neighbours[..neighbours.len().min(INTRINSIC_NEIGHBOURS)];
+        let Some((last, nearer)) = nearest.split_last() else {
             continue;
         };
         for neighbour in nearer.iter().filter(|n| n.distance > 0.0) {
