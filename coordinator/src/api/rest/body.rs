@@ -62,7 +62,7 @@ impl Bodies {
             return Err(self.too_large());
         }
         let mut received = Received {
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(announced as usize),
             share: Share::default(),
         };
         while let Some(frame) = body.frame().await {
