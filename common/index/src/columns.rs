@@ -57,8 +57,8 @@ enum Cells<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Reads what [`ColumnsBuilder::finish`] wrote. A column is looked into when it is asked for, so that a filter costs
-    /// nothing for the columns it does not name.
+    /// Reads what [`ColumnsBuilder::finish`] wrote. Values are checked when they are asked for, so that a filter costs
+    /// next to nothing for the columns it does not name.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(bytes, LAYOUT);
         reader.version(VERSION)?;
@@ -115,18 +115,27 @@ impl<'a> Column<'a> {
         let length = reader.count(u32::MAX)?;
         let ends = Packed::read(reader, distinct, length)?;
         let values = reader.bytes(length as usize)?;
-        let cells = match reader.u8()? {
-            DENSE => Cells::Dense(Packed::read(reader, rows, distinct)?),
+        let (cells, codes) = match reader.u8()? {
+            DENSE => {
+                let codes = Packed::read(reader, rows, distinct)?;
+                (Cells::Dense(codes), codes)
+            }
             SPARSE => {
                 let count = reader.count(rows)?;
-                let rows = Packed::read(reader, count, rows)?;
-                Cells::Sparse {
-                    rows,
-                    codes: Packed::read(reader, count, distinct)?,
+                let (holders, codes) = (
+                    Packed::read(reader, count, rows)?,
+                    Packed::read(reader, count, distinct)?,
+                );
+                if !holders.ascends() || holders.max() >= Some(rows) {
+                    return Err(DAMAGED);
                 }
+                (Cells::Sparse { rows: holders, codes }, codes)
             }
-            _ => return Err(reader.damaged()),
+            _ => return Err(DAMAGED),
         };
+        if codes.max() > Some(distinct) {
+            return Err(DAMAGED);
+        }
         Ok(Self {
             key,
             ends,
@@ -167,17 +176,18 @@ impl<'a> Column<'a> {
             }
         }
         reader.finish()?;
-        match &self.cells {
+        Ok(match &self.cells {
             Cells::Dense(codes) => {
-                RowSet::from_outcomes(rows, codes.iter().map(|code| outcomes.get(code as usize)))
+                RowSet::from_outcomes(rows, codes.iter().map(|code| outcomes[code as usize]))
             }
-            Cells::Sparse { rows: holders, codes } => RowSet::from_holders(
-                rows,
+            Cells::Sparse { rows: holders, codes } => {
+                let mut set = RowSet::none(rows);
+                let holders = holders.iter().zip(codes.iter());
                 holders
-                    .iter()
-                    .zip(codes.iter().map(|code| outcomes.get(code as usize))),
-            ),
-        }
-        .ok_or(DAMAGED)
+                    .filter(|(_, code)| outcomes[*code as usize])
+                    .for_each(|(row, _)| set.insert(row));
+                set
+            }
+        })
     }
 }

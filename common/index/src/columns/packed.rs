@@ -66,6 +66,18 @@ impl<'a> Packed<'a> {
         (0..self.len() as u32).map_while(move |position| self.get(position))
     }
 
+    pub(super) fn max(self) -> Option<u32> {
+        match self {
+            Packed::One(numbers) => numbers.iter().max().map(|number| (*number).into()),
+            Packed::Two(_) | Packed::Four(_) => self.iter().max(),
+        }
+    }
+
+    /// Whether each number is larger than the one before it.
+    pub(super) fn ascends(self) -> bool {
+        self.iter().is_sorted_by(|before, after| before < after)
+    }
+
     /// Where `number` is, if the numbers ascend.
     pub(super) fn position(self, number: u32) -> Option<u32> {
         let (mut low, mut high) = (0, self.len() as u32);

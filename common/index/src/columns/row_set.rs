@@ -26,35 +26,20 @@ impl RowSet {
         .trimmed()
     }
 
-    /// The rows whose outcome is true; `None` unless there is one outcome for every row.
-    pub(super) fn from_outcomes<'o>(
-        rows: u32,
-        mut outcomes: impl Iterator<Item = Option<&'o bool>>,
-    ) -> Option<Self> {
+    /// The rows whose outcome is true; one outcome per row.
+    pub(super) fn from_outcomes(rows: u32, mut outcomes: impl Iterator<Item = bool>) -> Self {
         let mut set = Self::none(rows);
         for (word, first) in set.words.iter_mut().zip((0..rows).step_by(u64::BITS as usize)) {
             for bit in 0..u64::BITS.min(rows - first) {
-                *word |= u64::from(*outcomes.next()??) << bit;
+                *word |= u64::from(outcomes.next().expect("one outcome per row")) << bit;
             }
         }
-        Some(set)
+        set
     }
 
-    /// The same for some rows only, which must ascend; all others are out.
-    pub(super) fn from_holders<'o>(
-        rows: u32,
-        holders: impl Iterator<Item = (u32, Option<&'o bool>)>,
-    ) -> Option<Self> {
-        let mut set = Self::none(rows);
-        let mut next = 0;
-        for (row, outcome) in holders {
-            if row < next || row >= rows {
-                return None;
-            }
-            set.words[(row / u64::BITS) as usize] |= u64::from(*outcome?) << (row % u64::BITS);
-            next = row + 1;
-        }
-        Some(set)
+    /// Takes `row` in.
+    pub(super) fn insert(&mut self, row: u32) {
+        self.words[(row / u64::BITS) as usize] |= 1 << (row % u64::BITS);
     }
 
     /// How many rows there are, in or not.
@@ -140,9 +125,9 @@ mod tests {
         #[test]
         fn behaves_as_a_vector_of_flags(pairs in proptest::collection::vec(any::<(bool, bool)>(), 0..200)) {
             let rows = pairs.len() as u32;
-            let a = RowSet::from_outcomes(rows, pairs.iter().map(|pair| Some(&pair.0))).unwrap();
-            let holders = (0..).zip(&pairs).filter(|(_, pair)| pair.1).map(|(row, pair)| (row, Some(&pair.1)));
-            let b = RowSet::from_holders(rows, holders).unwrap();
+            let a = RowSet::from_outcomes(rows, pairs.iter().map(|pair| pair.0));
+            let mut b = RowSet::none(rows);
+            (0..).zip(&pairs).filter(|(_, pair)| pair.1).for_each(|(row, _)| b.insert(row));
             let (mut both, mut either) = (a.clone(), a.clone());
             both.and(&b);
             either.or(&b);

@@ -127,7 +127,7 @@ mod tests {
 
         /// `regress` is an ECMAScript engine; it backtracks, which is harmless on texts this short.
         #[test]
-        fn agrees_with_an_ecmascript_engine(pattern in pattern(), text in "[abcé1_ .\\-\\]{}\n\u{2028}/]{0,8}") {
+        fn agrees_with_an_ecmascript_engine(pattern in pattern(), text in "[abcé1_ .\\-\\]{}\n\r\u{b}\u{a0}\u{2028}/]{0,8}") {
             if let Ok(oracle) = regress::Regex::new(&pattern) {
                 let ours = Pattern::parse(&pattern);
                 prop_assert!(ours.is_ok(), "{:?} refused: {:?}", pattern, ours.err());

@@ -143,6 +143,49 @@ fn bytes_stay_as_they_are() {
     assert_eq!(hex(&segment(&rows.map(metadata))), expected);
 }
 
+/// One byte each of the columns in `bytes_stay_as_they_are`, none of which may go unnoticed.
+#[test]
+fn damage_to_columns_is_found() {
+    let rows = [
+        json!({"a": 1}),
+        json!({"a": 1, "z": "s"}),
+        json!({}),
+        json!({"a": 2}),
+        json!({}),
+    ];
+    let segment = segment(&rows.map(metadata));
+    let filter = Filter::parse(&json!({"$or": [{"a": 1}, {"z": "s"}]}))
+        .unwrap()
+        .unwrap();
+    let is_damaged = |segment: &[u8]| match Columns::parse(segment) {
+        Ok(columns) => filter.select(&columns).is_err() && (0..5).any(|row| columns.get(row).is_err()),
+        Err(_) => true,
+    };
+    assert!(!is_damaged(&segment));
+    for (what, position, byte) in [
+        ("version", 0, 2),
+        ("rows", 1, 6),
+        ("columns", 2, 1),
+        ("order of keys", 4, b'z'),
+        ("distinct values", 5, 6),
+        ("length of the values", 6, 3),
+        ("end of a value", 7, 3),
+        ("end of a value", 7, 4),
+        ("end of the values", 8, 3),
+        ("tag of a value", 9, 9),
+        ("shape", 13, 2),
+        ("code of a row", 14, 3),
+        ("text that is not UTF-8", 26, 0xff),
+        ("row that does not exist", 29, 5),
+        ("code of a sparse row", 30, 2),
+    ] {
+        let mut segment = segment.clone();
+        segment[position] = byte;
+        assert!(is_damaged(&segment), "{what}");
+    }
+    assert!((0..segment.len()).all(|end| is_damaged(&segment[..end])));
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -84,7 +84,7 @@ fn filter() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5_000))]
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
     fn rows_are_selected_as_the_contract_says(filter in filter(), rows in prop::collection::vec(json::object(), 0..90)) {
