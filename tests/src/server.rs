@@ -233,14 +233,21 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// The last part of a log, at most a screen or two, nothing before byte `from`.
+/// The last part of a log, at most a screen or two, nothing before byte `from`, and no line that only tells of a request.
 fn tail(log: &Path, from: u64) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let from = (from as usize)
-        .max(text.len().saturating_sub(4_000))
-        .min(text.len());
-    String::from_utf8_lossy(&text[from..]).into_owned()
+    let log = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(log.get(from as usize..).unwrap_or_default());
+    let mut lines: Vec<&str> = text
+        .lines()
+        .rev()
+        .filter(|line| !line.contains("request_log"))
+        .take(TAIL_LINES)
+        .collect();
+    lines.reverse();
+    lines.join("\n")
 }
+
+const TAIL_LINES: usize = 40;
 
 /// A server sees nothing of the tester's environment but what any program needs.
 const PASSED_ON: [&str; 3] = ["PATH", "HOME", "TMPDIR"];

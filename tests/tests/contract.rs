@@ -6,6 +6,7 @@ use sealdex_tests::index::{Index, base64_of};
 use sealdex_tests::item::Item;
 use sealdex_tests::server::Home;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -291,4 +292,26 @@ async fn paths_methods_and_pages_answer_as_web_clients_expect() {
             .headers
             .contains_key("x-request-id")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_trains_by_itself_once_it_has_grown() {
+    let home = Home::new().with_variable("SEALDEX_AUTO_TRAIN_ITEMS", "500");
+    let server = home.start().await;
+    let index = Index::create(&server.http, "growing", KEY, json!({"dimension": 2})).await;
+    let items: Vec<Item> = (0..600)
+        .map(|i| Item::bare(format!("i{i}"), vec![(i % 25) as f32, (i / 25) as f32]))
+        .collect();
+    let quiet = json!({"status": "success", "message": "Upserted 400 vectors"});
+    assert_eq!(index.upsert(&items[..400]).await, quiet);
+    let told = json!({"status": "success", "message": "Upserted 200 vectors", "training_triggered": true,
+        "training_message": "Index training has been triggered (vectors: 600)"});
+    assert_eq!(index.upsert(&items[400..]).await, told);
+    let given_up = Instant::now() + Duration::from_secs(60);
+    while index.describe().await["is_trained"] != true {
+        assert!(Instant::now() < given_up, "no training came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(index.count().await, 600);
+    assert_eq!(index.query(&[3.0, 4.0], 1, json!({})).await[0].id, "i103");
 }

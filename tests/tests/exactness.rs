@@ -25,6 +25,9 @@ async fn every_metric_and_dimension_answers_exactly_in_float16() {
     .await;
 }
 
+/// Just enough that a training makes clusters and codes.
+const ITEMS: usize = 270;
+
 /// `stored` says what becomes of a vector.
 async fn check_everywhere(precision: &str, stored: fn(&[f32]) -> Vec<f32>) {
     let home = Home::new();
@@ -35,11 +38,13 @@ async fn check_everywhere(precision: &str, stored: fn(&[f32]) -> Vec<f32>) {
             let name = format!("{metric} {dimension}");
             let settings = json!({"metric": metric, "dimension": dimension, "storage_precision": precision});
             let index = Index::create(&server.http, &name, &random.hex(32), settings).await;
-            let given: Vec<Item> = (0..40)
+            let given: Vec<Item> = (0..ITEMS)
                 .map(|i| Item::bare(format!("i{i}"), random.vector(dimension)))
                 .collect();
-            index.upsert_binary(&given[..20]).await;
-            index.upsert(&given[20..]).await;
+            index.upsert(&given[..20]).await;
+            for part in given[20..].chunks(100) {
+                index.upsert_binary(part).await;
+            }
             let kept = given
                 .into_iter()
                 .map(|item| Item {
@@ -56,16 +61,16 @@ async fn check_everywhere(precision: &str, stored: fn(&[f32]) -> Vec<f32>) {
 /// Everything is read back and found exactly, before a training and after it.
 async fn check_answers(index: &Index, metric: &str, items: &BTreeMap<String, Item>, random: &mut Random) {
     let dimension = items["i0"].vector.len();
-    let ids: Vec<String> = items.keys().cloned().collect();
+    let sample: Vec<String> = items.keys().step_by(10).cloned().collect();
     for stage in ["untrained", "trained"] {
         if stage == "trained" {
             index.train().await;
+            assert_eq!(index.describe().await["is_trained"], true, "{}", index.name);
         }
-        let read = index.get(&ids).await;
+        let read = index.get(&sample).await;
+        assert_eq!(read.len(), sample.len());
         assert!(
-            read.iter()
-                .zip(items.values())
-                .all(|(read, kept)| read.is_same_as(kept)),
+            read.iter().all(|read| read.is_same_as(&items[&read.id])),
             "{}, {stage}",
             index.name
         );
@@ -74,17 +79,23 @@ async fn check_answers(index: &Index, metric: &str, items: &BTreeMap<String, Ite
             items["i7"].vector.clone(),
             vec![0.0; dimension],
         ] {
-            let found = index.query(&query, 10, json!({})).await;
-            let wrong = fault(metric, &found, &query, |id| items.get(id));
-            assert_eq!(wrong, None, "{}, {stage}", index.name);
-            // Forty items: every one of them is refined, so nothing may be missed.
-            let truth = nearest(metric, items.values(), &query, 10);
-            assert_eq!(
-                recall(&found, &truth),
-                1.0,
-                "{}, {stage}: {found:?} against {truth:?}",
-                index.name
-            );
+            // Every cluster is probed and every row refined, so that nothing may be missed.
+            let thorough = json!({"n_probes": ITEMS, "rerank_mult": ITEMS});
+            for (settings, must_find_all) in [
+                (thorough, true),
+                (json!({}), stage == "untrained" && dimension <= 65),
+            ] {
+                let found = index.query(&query, 10, settings).await;
+                let wrong = fault(metric, &found, &query, |id| items.get(id));
+                assert_eq!((wrong, found.len()), (None, 10), "{}, {stage}", index.name);
+                let truth = nearest(metric, items.values(), &query, 10);
+                let all_found = recall(&found, &truth) == 1.0;
+                assert!(
+                    all_found || !must_find_all,
+                    "{}, {stage}: {found:?} against {truth:?}",
+                    index.name
+                );
+            }
         }
     }
 }
