@@ -3,7 +3,7 @@
 use super::body::Share;
 use super::edge::Edge;
 use super::errors::ApiError;
-use super::json::{Fault, Malformed, Place, parse};
+use super::json::{Malformed, parse};
 use crate::auth::Caller;
 use crate::service::ServiceError;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -34,10 +34,13 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Edge> for Call<T> {
         let (bytes, body) = (received.bytes.len(), received.bytes);
         let is_json = is_json(&parts.headers);
         let parsed = edge
-            .compute(
-                bytes,
-                move || if is_json { parse(&body) } else { Err(not_json()) },
-            )
+            .compute(bytes, move || {
+                if is_json {
+                    parse(&body)
+                } else {
+                    Err(Malformed::NotSentAsJson)
+                }
+            })
             .await?;
         if let Some(malformed) = parsed
             .as_ref()
@@ -91,11 +94,6 @@ fn is_json(headers: &HeaderMap) -> bool {
                 || (essence.starts_with("application/") && essence.ends_with("+json"))
         }
     }
-}
-
-/// What a body of another type looks like to FastAPI: not an object.
-fn not_json() -> Malformed {
-    Malformed::Mismatch(Fault::NotAnObject, Place::default())
 }
 
 #[cfg(test)]

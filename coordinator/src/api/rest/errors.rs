@@ -100,6 +100,12 @@ fn log(error: &ServiceError) {
 
 fn malformed_body(malformed: Malformed) -> Response {
     match malformed {
+        // What such a body is to FastAPI.
+        Malformed::NotSentAsJson => unprocessable(
+            "model_attributes_type",
+            json!(["body"]),
+            "Input should be a JSON object, sent with Content-Type: application/json".into(),
+        ),
         Malformed::NotUtf8 => bad_request("The request body must be JSON in UTF-8.".into()),
         Malformed::TooDeep => bad_request(format!(
             "The request body is nested too deeply; metadata and filters may be nested at most {} levels deep.",
@@ -114,13 +120,9 @@ fn malformed_body(malformed: Malformed) -> Response {
             format!("JSON decode error: {reason}"),
         ),
         Malformed::Mismatch(fault, place) => {
-            unprocessable(fault.code(), loc(&place), fault.message().to_owned())
+            unprocessable(fault.code(), json!(place), fault.message().into())
         }
     }
-}
-
-fn loc(place: &Place) -> Value {
-    json!(place)
 }
 
 fn bad_request(detail: String) -> Response {

@@ -70,6 +70,16 @@ pub async fn serve(
         authenticator: auth,
         bodies,
     });
+    run(listener, router, &options, shutdown).await;
+    Ok(())
+}
+
+async fn run(
+    listener: TcpListener,
+    router: Router,
+    options: &ServerOptions,
+    shutdown: impl Future<Output = ()>,
+) {
     let permits = Arc::new(Semaphore::new(options.connections_max));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -91,7 +101,6 @@ pub async fn serve(
             "stopped before all requests were done"
         );
     }
-    Ok(())
 }
 
 /// The next connection, once there is room for it.
@@ -126,5 +135,120 @@ async fn connection(stream: TcpStream, router: Router, header_timeout: Duration,
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n";
+    const SLOW: Duration = Duration::from_millis(300);
+
+    struct Running {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        server: JoinHandle<()>,
+    }
+
+    /// A server whose only route takes a while.
+    async fn start(options: ServerOptions) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let slow = || async {
+            sleep(SLOW).await;
+            "done"
+        };
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let shutdown = async {
+                stopped.await.unwrap();
+            };
+            run(
+                listener,
+                Router::new().route("/slow", get(slow)),
+                &options,
+                shutdown,
+            )
+            .await;
+        });
+        Running {
+            address,
+            stop,
+            server,
+        }
+    }
+
+    async fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = Vec::new();
+        // A connection that is cut may end in an error; what came before it counts.
+        let _ = stream.read_to_end(&mut text).await;
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_ends_its_connection() {
+        let header_timeout = Duration::from_millis(50);
+        let running = start(ServerOptions {
+            header_timeout,
+            ..ServerOptions::default()
+        })
+        .await;
+        assert_eq!(answer(send(running.address, b"GET /slow HT").await).await, "");
+        assert_eq!(answer(send(running.address, b"").await).await, "");
+    }
+
+    #[tokio::test]
+    async fn requests_under_way_are_finished() {
+        let running = start(ServerOptions::default()).await;
+        let stream = send(running.address, REQUEST).await;
+        sleep(SLOW / 3).await;
+        running.stop.send(()).unwrap();
+        assert!(answer(stream).await.ends_with("done"));
+        running.server.await.unwrap();
+        assert!(TcpStream::connect(running.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn requests_that_take_too_long_are_cut() {
+        let drain_timeout = Duration::from_millis(10);
+        let running = start(ServerOptions {
+            drain_timeout,
+            ..ServerOptions::default()
+        })
+        .await;
+        let stream = send(running.address, REQUEST).await;
+        sleep(SLOW / 3).await;
+        running.stop.send(()).unwrap();
+        running.server.await.unwrap();
+        assert_eq!(answer(stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_their_turn() {
+        let options = ServerOptions {
+            connections_max: 1,
+            header_timeout: SLOW,
+            ..ServerOptions::default()
+        };
+        let running = start(options).await;
+        let idle = send(running.address, b"").await;
+        let started = Instant::now();
+        let waiting = send(running.address, REQUEST).await;
+        assert_eq!(answer(idle).await, "");
+        assert!(answer(waiting).await.ends_with("done"));
+        assert!(started.elapsed() >= 2 * SLOW - Duration::from_millis(50));
     }
 }

@@ -9,6 +9,7 @@ mod items;
 mod numbers;
 mod query;
 mod replies;
+mod results;
 mod sent_key;
 mod upsert;
 
@@ -16,9 +17,9 @@ pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, TrainRequest};
 pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
 pub(crate) use query::{BinaryQueryRequest, QueryRequest};
 pub(crate) use replies::{
-    CountReply, GetResponseModel, HealthReply, IndexInfoResponseModel, IndexListResponseModel,
-    IndexTrainingStatusResponseModel, ListIDsResponse, QueryResponse, QueryResultItem, SuccessReply,
-    WriteReply,
+    CountReply, HealthReply, IndexInfoResponseModel, IndexListResponseModel,
+    IndexTrainingStatusResponseModel, ListIDsResponse, SuccessReply, WriteReply,
 };
+pub(crate) use results::{GetResponseModel, QueryResponse, QueryResultItem};
 pub(crate) use sent_key::SentKey;
 pub(crate) use upsert::{BinaryUpsertRequest, UpsertRequest};

@@ -5,6 +5,8 @@ use super::{Fault, Place};
 /// Why a body was refused. Tells where and what, never the value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Malformed {
+    /// Sent as another type of content.
+    NotSentAsJson,
     /// The bytes are not UTF-8.
     NotUtf8,
     /// Not JSON, from this byte on.

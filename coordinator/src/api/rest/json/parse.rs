@@ -82,6 +82,9 @@ fn offset(text: &str, error: &Error) -> usize {
 mod tests {
     use super::*;
     use crate::api::rest::json::{Int, Vector};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use serde::Deserialize;
     use serde_json::{Map, Value, json};
 
@@ -246,5 +249,39 @@ mod tests {
                 assert_eq!(request.items[0].0.metadata["x"].as_f64(), Some(value));
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_is_too_strange(body in prop_oneof![vec(any::<u8>(), 0..64), near_json()]) {
+            if let Err(Malformed::NotJson { at, .. }) = parse::<Request>(&body) {
+                prop_assert!(at <= body.len());
+            }
+        }
+    }
+
+    /// Pieces of bodies in any order.
+    fn near_json() -> impl Strategy<Value = Vec<u8>> {
+        let pieces = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\n",
+            "\"index_name\":\"a\"",
+            "\"items\":",
+            "\"vector\":",
+            "\"top_k\":",
+            "1e999",
+            "NaN",
+            "-Infinity",
+            "\"\\ud800\"",
+            "null",
+            "7",
+            "\"é",
+        ];
+        vec(select(pieces.to_vec()), 0..16).prop_map(|chosen| chosen.concat().into_bytes())
     }
 }
