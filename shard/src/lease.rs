@@ -1,0 +1,204 @@
+//! Zone K: the leases by which this node may open records, and their end. Keys are held here and nowhere else for
+//! longer than a request; they are zeroised when the last request that uses them is done.
+
+use parking_lot::RwLock;
+use sealdex_core::IndexId;
+use sealdex_crypto::DataKeys;
+use sealdex_index::dataplane::{ShardError, Target};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How long a lease lives after it was last used.
+const TERM: Duration = Duration::from_secs(60);
+
+/// How often expired leases are looked for: a key outlives its lease by this much at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The leases of a node.
+pub(crate) struct Leases {
+    table: Arc<Table>,
+    /// Ends the sweeper when it is dropped.
+    _stop_sweeping: mpsc::Sender<()>,
+}
+
+impl Leases {
+    /// An empty table, and a thread that drops what expires.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let table = Arc::new(Table {
+            started: Instant::now(),
+            leases: RwLock::default(),
+        });
+        let (stop, stopped) = mpsc::channel();
+        std::thread::Builder::new().name("leases".to_owned()).spawn({
+            let table = Arc::clone(&table);
+            move || {
+                while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    table.sweep(Instant::now());
+                }
+            }
+        })?;
+        Ok(Self {
+            table,
+            _stop_sweeping: stop,
+        })
+    }
+
+    /// Grants a lease, or renews it with other keys.
+    pub(crate) fn grant(&self, target: Target, keys: Arc<DataKeys>) {
+        self.table.grant(target, keys, Instant::now());
+    }
+
+    /// The keys for `target`, whose lease is renewed by this.
+    pub(crate) fn keys(&self, target: Target) -> Result<Arc<DataKeys>, ShardError> {
+        self.table
+            .keys(target, Instant::now())
+            .ok_or(ShardError::LeaseRequired)
+    }
+
+    /// Ends all leases of an index at once.
+    pub(crate) fn revoke(&self, index: IndexId) {
+        self.table
+            .leases
+            .write()
+            .retain(|target, _| target.index != index);
+    }
+}
+
+struct Table {
+    started: Instant,
+    leases: RwLock<HashMap<Target, Lease>>,
+}
+
+struct Lease {
+    keys: Arc<DataKeys>,
+    /// Milliseconds since the table was made. Atomic, so that use needs no exclusive lock.
+    last_used: AtomicU64,
+}
+
+impl Table {
+    fn grant(&self, target: Target, keys: Arc<DataKeys>, now: Instant) {
+        let lease = Lease {
+            keys,
+            last_used: AtomicU64::new(self.millis(now)),
+        };
+        self.leases.write().insert(target, lease);
+    }
+
+    fn keys(&self, target: Target, now: Instant) -> Option<Arc<DataKeys>> {
+        let leases = self.leases.read();
+        let lease = leases.get(&target)?;
+        let now = self.millis(now);
+        if lease.is_expired(now) {
+            return None;
+        }
+        lease.last_used.fetch_max(now, Ordering::Relaxed);
+        Some(Arc::clone(&lease.keys))
+    }
+
+    fn sweep(&self, now: Instant) {
+        let now = self.millis(now);
+        if self.leases.read().values().any(|lease| lease.is_expired(now)) {
+            self.leases.write().retain(|_, lease| !lease.is_expired(now));
+        }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64
+    }
+}
+
+impl Lease {
+    fn is_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.last_used.load(Ordering::Relaxed)) >= TERM.as_millis() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sealdex_core::{KeyEpoch, PartitionId};
+    use sealdex_crypto::Bundle;
+
+    fn target(index: u64) -> Target {
+        Target {
+            index: IndexId(index),
+            epoch: KeyEpoch(1),
+            partition: PartitionId(3),
+        }
+    }
+
+    fn keys() -> Arc<DataKeys> {
+        let Target {
+            index,
+            epoch,
+            partition,
+        } = target(1);
+        Arc::new(Bundle::generate().partition_keys(index, epoch, partition))
+    }
+
+    #[test]
+    fn use_renews_and_disuse_ends_a_lease() {
+        let start = Instant::now();
+        let table = Table {
+            started: start,
+            leases: RwLock::default(),
+        };
+        let keys = keys();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(table.keys(target(1), at(0)).is_none());
+        table.grant(target(1), Arc::clone(&keys), at(0));
+        assert!(table.keys(target(1), at(59)).is_some());
+        assert!(
+            table
+                .keys(
+                    Target {
+                        epoch: KeyEpoch(2),
+                        ..target(1)
+                    },
+                    at(59)
+                )
+                .is_none()
+        );
+        assert!(
+            table
+                .keys(
+                    Target {
+                        partition: PartitionId(4),
+                        ..target(1)
+                    },
+                    at(59)
+                )
+                .is_none()
+        );
+        table.sweep(at(118));
+        assert!(table.keys(target(1), at(118)).is_some());
+        assert!(
+            table.keys(target(1), at(178)).is_none(),
+            "expired, though not swept yet"
+        );
+        assert_eq!(Arc::strong_count(&keys), 2);
+        table.sweep(at(178));
+        assert_eq!(Arc::strong_count(&keys), 1, "the keys are gone");
+    }
+
+    #[test]
+    fn an_index_loses_all_its_leases_at_once() {
+        let leases = Leases::new().unwrap();
+        for index in [1, 2] {
+            leases.grant(target(index), keys());
+            leases.grant(
+                Target {
+                    partition: PartitionId(9),
+                    ..target(index)
+                },
+                keys(),
+            );
+        }
+        leases.revoke(IndexId(1));
+        assert!(matches!(leases.keys(target(1)), Err(ShardError::LeaseRequired)));
+        assert!(leases.keys(target(2)).is_ok());
+    }
+}

@@ -1,0 +1,250 @@
+//! A node: its partitions, its leases, and every question a coordinator may ask. Thin: what happens is in the modules
+//! it joins.
+
+use crate::lease::Leases;
+use crate::maintenance;
+use crate::partition::{Directory, Partition};
+use crate::pool::{Crew, Pool};
+use crate::scan::{self, Access};
+use crate::storage::{self, Database, Family, Keys};
+use prost::Message;
+use sealdex_consensus::{Group, ProposeError};
+use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
+use sealdex_crypto::DataKeys;
+use sealdex_index::dataplane::{
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
+    ScanRequest, ShardError, Target, WalkRequest,
+};
+use sealdex_proto::ENTRY_VERSION;
+use sealdex_proto::partition::{Entry, entry::Command};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How to run a node.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it keeps its data. Made if it does not exist.
+    pub path: PathBuf,
+    /// Partitions of the deployment; fixed for the life of the data.
+    pub partitions: u16,
+    /// Memory for sealed blocks and records that were read before.
+    pub block_cache_bytes: usize,
+    /// Threads that read, open and scan.
+    pub threads: usize,
+    /// Requests that may be under way or wait, and proposals that may wait in each partition.
+    pub queue: usize,
+}
+
+/// A running node. Share it in an `Arc`.
+pub struct Node {
+    database: Arc<Database>,
+    partitions: Vec<Replica>,
+    leases: Leases,
+    pool: Pool,
+}
+
+/// A partition on this node: the door to its log, and what readers see.
+struct Replica {
+    group: Group<Partition>,
+    directory: Arc<Directory>,
+}
+
+impl Node {
+    /// Opens the data directory and starts the partitions. Blocks until the log of the last run is read again.
+    pub fn open(options: Options) -> Result<Node, ShardError> {
+        let database = Arc::new(Database::open(
+            &options.path,
+            options.block_cache_bytes,
+            options.threads,
+        )?);
+        storage::claim(&database, options.partitions)?;
+        let partitions = (0..options.partitions)
+            .map(|id| Replica::start(&database, PartitionId(id), options.queue))
+            .collect::<Result<_, _>>()?;
+        let leases = Leases::new().map_err(|error| ShardError::Storage(error.to_string()))?;
+        let pool = Pool::new(options.threads, options.queue)?;
+        Ok(Node {
+            database,
+            partitions,
+            leases,
+            pool,
+        })
+    }
+
+    /// Finishes what is under way, refuses the rest, and leaves the data as the next [`open`](Self::open) likes it.
+    pub async fn close(&self) {
+        for partition in &self.partitions {
+            partition.group.stop().await;
+        }
+        let database = Arc::clone(&self.database);
+        let flushed = self.pool.run(move |_| database.flush()).await;
+        if let Err(error) = flushed {
+            // Nothing is lost: the next start reads the log again.
+            tracing::warn!(%error, "the last writes were not moved into tables");
+        }
+        self.pool.stop().await;
+    }
+
+    /// Lends this node the keys of one partition of an index. The lease ends a minute after its last use.
+    pub fn grant(&self, target: Target, keys: Arc<DataKeys>) {
+        self.leases.grant(target, keys);
+    }
+
+    /// Proposes an entry to a partition's log, and waits until it is durable and applied.
+    ///
+    /// After [`ShardError::Stopped`] it is unknown whether it was applied; every entry may be proposed again.
+    pub async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError> {
+        let dropped = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
+        let reply = self
+            .partition(partition)?
+            .group
+            .propose(entry.encode_to_vec().into())
+            .await;
+        if let Some(index) = dropped {
+            self.leases.revoke(index);
+        }
+        reply.map_err(|error| match error {
+            ProposeError::Busy => ShardError::Busy,
+            ProposeError::Stopped => ShardError::Stopped,
+        })?
+    }
+
+    /// Scores the rows of clusters.
+    pub async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {
+        self.read(request.target, move |access, crew| {
+            scan::search(access, &request, crew)
+        })
+        .await
+    }
+
+    /// Tells which candidates are current, and their exact distances.
+    pub async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError> {
+        self.read(request.target, move |access, crew| {
+            scan::resolve(access, &request, crew)
+        })
+        .await
+    }
+
+    /// Opens items, in the order asked; `None` for one that does not exist or of which another write is current.
+    pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
+        self.read(request.target, move |access, _| scan::fetch(access, &request))
+            .await
+    }
+
+    /// Opens the partition's items in the order of their labels.
+    pub async fn walk(&self, request: WalkRequest) -> Result<Vec<Fetched>, ShardError> {
+        self.read(request.target, move |access, _| scan::walk(access, &request))
+            .await
+    }
+
+    /// A piece of a generation's model, still sealed.
+    pub async fn blob(
+        &self,
+        target: Target,
+        generation: Generation,
+        label: BlobLabel,
+    ) -> Result<Option<Vec<u8>>, ShardError> {
+        self.partition(target.partition)?;
+        let database = Arc::clone(&self.database);
+        let key = Keys::new(target.partition, target.index).blob(generation, &label);
+        let read = move |_: &Crew| {
+            Ok(database
+                .latest()
+                .get(Family::Blobs, &key)?
+                .map(|blob| blob.to_vec()))
+        };
+        self.pool.run(read).await
+    }
+
+    /// The rows of a cluster, current or not.
+    pub async fn cluster_rows(
+        &self,
+        target: Target,
+        generation: Generation,
+        cluster: ClusterLabel,
+    ) -> Result<ClusterRows, ShardError> {
+        self.read(target, move |access, _| {
+            scan::cluster_rows(access, generation, cluster)
+        })
+        .await
+    }
+
+    /// Which of these writes are their items' current ones.
+    pub async fn current(
+        &self,
+        target: Target,
+        writes: Vec<(ItemLabel, Op)>,
+    ) -> Result<Vec<bool>, ShardError> {
+        self.read(target, move |access, _| scan::current(access, &writes))
+            .await
+    }
+
+    /// Rewrites blocks of a cluster. Blocks that are well filled and have lost no row stay as they are.
+    pub async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError> {
+        let target = request.target;
+        let folded = self
+            .read(target, move |access, _| maintenance::fold(access, &request))
+            .await?;
+        let Some(replaced) = folded else {
+            return Ok(Applied::default());
+        };
+        let command = Some(Command::ReplaceBlocks(replaced));
+        self.propose(
+            target.partition,
+            Entry {
+                version: ENTRY_VERSION,
+                index: target.index.0,
+                command,
+            },
+        )
+        .await
+    }
+
+    /// How many items the index has in the partition.
+    pub async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+        let state = self.partition(partition)?.directory.state(index);
+        Ok(state.ok_or(ShardError::UnknownIndex)?.items)
+    }
+
+    /// The indexes that the partition knows.
+    pub async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
+        Ok(self.partition(partition)?.directory.indexes())
+    }
+
+    /// Runs a job that opens records, if the node has a lease for it.
+    async fn read<T: Send + 'static>(
+        &self,
+        target: Target,
+        job: impl FnOnce(&Access, &Crew) -> Result<T, ShardError> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        let directory = Arc::clone(&self.partition(target.partition)?.directory);
+        let keys = self.leases.keys(target)?;
+        let access = Access {
+            database: Arc::clone(&self.database),
+            directory,
+            target,
+            keys,
+        };
+        self.pool.run(move |crew| job(&access, crew)).await
+    }
+
+    /// A partition that is not here knows no index.
+    fn partition(&self, id: PartitionId) -> Result<&Replica, ShardError> {
+        self.partitions
+            .get(usize::from(id.0))
+            .ok_or(ShardError::UnknownIndex)
+    }
+}
+
+impl Replica {
+    fn start(database: &Arc<Database>, id: PartitionId, queue: usize) -> Result<Self, ShardError> {
+        let partition = Partition::open(Arc::clone(database), id)?;
+        let directory = partition.directory();
+        let group = Group::start(&format!("partition-{id}"), partition, queue)
+            .map_err(|error| ShardError::Storage(error.to_string()))?;
+        Ok(Self { group, directory })
+    }
+}
+
+#[cfg(test)]
+mod tests;

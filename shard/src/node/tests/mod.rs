@@ -1,0 +1,8 @@
+//! A node as a coordinator sees it: real storage, real keys, real codes.
+
+mod bench;
+mod concurrency;
+mod damage;
+mod fold;
+mod items;
+mod search;

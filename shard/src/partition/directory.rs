@@ -1,0 +1,207 @@
+//! Which indexes, generations and blocks a partition has, in memory. Written by the partition's one writer after a
+//! batch is durable, read by every scan.
+
+use super::changes::Changed;
+use super::index_state::IndexState;
+use crate::storage::{Family, View, block_of, index_of, partition_key, prefix_end};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use sealdex_core::{BlockId, ClusterLabel, Generation, IndexId, PartitionId};
+use sealdex_index::dataplane::ShardError;
+use std::collections::HashMap;
+
+const RECORD_VERSION: u8 = 1;
+
+/// One block of a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct BlockRef {
+    pub(crate) id: BlockId,
+    /// Rows in it, current or not.
+    pub(crate) rows: u32,
+    /// Bytes of it, sealed.
+    pub(crate) bytes: u32,
+}
+
+/// The partition's indexes as of the last durable batch.
+pub(crate) struct Directory {
+    indexes: RwLock<HashMap<IndexId, Entry>>,
+    /// Held while a batch is written and until it is published.
+    writing: Mutex<()>,
+}
+
+#[derive(Default, PartialEq)]
+struct Entry {
+    state: IndexState,
+    generations: HashMap<Generation, HashMap<ClusterLabel, Vec<BlockRef>>>,
+}
+
+impl Directory {
+    /// Rebuilds the directory from the `state` and `directory` families.
+    pub(crate) fn load(view: &View<'_>, partition: PartitionId) -> Result<Self, ShardError> {
+        let mut indexes: HashMap<IndexId, Entry> = HashMap::new();
+        let prefix = partition_key(partition);
+        for record in view.range(Family::State, &prefix, prefix_end(&prefix)) {
+            let (key, value) = record?;
+            if *key != prefix {
+                let index = index_of(&key).ok_or(ShardError::Corrupt("index state"))?;
+                let state = IndexState::decode(&value).ok_or(ShardError::Corrupt("index state"))?;
+                indexes.insert(
+                    index,
+                    Entry {
+                        state,
+                        generations: HashMap::new(),
+                    },
+                );
+            }
+        }
+        for record in view.range(Family::Directory, &prefix, prefix_end(&prefix)) {
+            let (key, value) = record?;
+            let damaged = ShardError::Corrupt("block directory");
+            let (index, generation, cluster, id) = block_of(&key).ok_or(damaged.clone())?;
+            let block = BlockRef::decode(id, &value).ok_or(damaged.clone())?;
+            let entry = indexes.get_mut(&index).ok_or(damaged)?;
+            entry
+                .generations
+                .entry(generation)
+                .or_default()
+                .entry(cluster)
+                .or_default()
+                .push(block);
+        }
+        Ok(Self {
+            indexes: RwLock::new(indexes),
+            writing: Mutex::new(()),
+        })
+    }
+
+    pub(crate) fn indexes(&self) -> Vec<IndexId> {
+        let mut known: Vec<IndexId> = self.indexes.read().keys().copied().collect();
+        known.sort_unstable();
+        known
+    }
+
+    pub(crate) fn state(&self, index: IndexId) -> Option<IndexState> {
+        Some(self.indexes.read().get(&index)?.state.clone())
+    }
+
+    /// Whether readers may still use `generation`.
+    pub(crate) fn check_live(&self, index: IndexId, generation: Generation) -> Result<(), ShardError> {
+        let indexes = self.indexes.read();
+        let entry = indexes.get(&index).ok_or(ShardError::UnknownIndex)?;
+        if entry.state.is_live(generation) {
+            Ok(())
+        } else {
+            Err(ShardError::StaleGeneration)
+        }
+    }
+
+    /// The blocks of a cluster, in the order of their ids.
+    pub(crate) fn blocks(
+        &self,
+        index: IndexId,
+        generation: Generation,
+        cluster: &ClusterLabel,
+    ) -> Vec<BlockRef> {
+        let indexes = self.indexes.read();
+        let blocks = || indexes.get(&index)?.generations.get(&generation)?.get(cluster);
+        blocks().cloned().unwrap_or_default()
+    }
+
+    /// To be held from before a batch is committed until it is published.
+    pub(super) fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock()
+    }
+
+    /// Waits until storage is not ahead of the directory: a reader that misses a listed block calls this before it
+    /// reads the list again.
+    pub(crate) fn settle(&self) {
+        drop(self.writing.lock());
+    }
+
+    /// Takes over what a batch changed, which is durable now.
+    pub(super) fn publish(&self, changed: Changed) {
+        let mut indexes = self.indexes.write();
+        for index in changed.dropped {
+            indexes.remove(&index);
+        }
+        for (index, state) in changed.indexes {
+            match state {
+                Some(state) => {
+                    let entry = indexes.entry(index).or_default();
+                    entry
+                        .generations
+                        .retain(|generation, _| state.is_live(*generation));
+                    entry.state = state;
+                }
+                None => {
+                    indexes.remove(&index);
+                }
+            }
+        }
+        for ((index, generation, cluster), blocks) in changed.clusters {
+            let Some(entry) = indexes.get_mut(&index) else {
+                continue;
+            };
+            if !entry.state.is_live(generation) {
+                continue;
+            }
+            if !blocks.is_empty() {
+                entry
+                    .generations
+                    .entry(generation)
+                    .or_default()
+                    .insert(cluster, blocks);
+            } else if let Some(clusters) = entry.generations.get_mut(&generation) {
+                clusters.remove(&cluster);
+                if clusters.is_empty() {
+                    entry.generations.remove(&generation);
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_same_as(&self, other: &Directory) -> bool {
+        *self.indexes.read() == *other.indexes.read()
+    }
+}
+
+impl BlockRef {
+    pub(super) fn encode(&self) -> [u8; 9] {
+        let mut record = [RECORD_VERSION; 9];
+        record[1..5].copy_from_slice(&self.rows.to_be_bytes());
+        record[5..].copy_from_slice(&self.bytes.to_be_bytes());
+        record
+    }
+
+    fn decode(id: BlockId, record: &[u8]) -> Option<Self> {
+        let (&RECORD_VERSION, numbers) = record.split_first()? else {
+            return None;
+        };
+        let ([rows, bytes], []) = numbers.as_chunks() else {
+            return None;
+        };
+        Some(Self {
+            id,
+            rows: u32::from_be_bytes(*rows),
+            bytes: u32::from_be_bytes(*bytes),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_a_round_trip_and_damage_is_noticed() {
+        let block = BlockRef {
+            id: BlockId([1; 16]),
+            rows: 300,
+            bytes: 70_000,
+        };
+        let record = block.encode();
+        assert_eq!(BlockRef::decode(block.id, &record), Some(block));
+        assert_eq!(BlockRef::decode(block.id, &record[..8]), None);
+        assert_eq!(BlockRef::decode(block.id, &[0; 9]), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a partition knows of an index: its live generations and how many items it has here.
+
+use prost::Message;
+use sealdex_core::Generation;
+use sealdex_proto::ENTRY_VERSION;
+use sealdex_proto::partition as wire;
+
+/// The state of one index in one partition.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct IndexState {
+    /// Generations in which every committed item has a row; ascending.
+    generations: Vec<Generation>,
+    /// No generation below this one can begin any more.
+    next_generation: u32,
+    /// Items.
+    pub(crate) items: u64,
+}
+
+impl IndexState {
+    pub(crate) fn is_live(&self, generation: Generation) -> bool {
+        self.generations.contains(&generation)
+    }
+
+    /// Whether it was live once, or was given up before it could begin.
+    pub(crate) fn is_retired(&self, generation: Generation) -> bool {
+        !self.is_live(generation) && generation.0 < self.next_generation
+    }
+
+    pub(crate) fn generations(&self) -> &[Generation] {
+        &self.generations
+    }
+
+    /// Makes a generation live, once.
+    pub(crate) fn begin(&mut self, generation: Generation) {
+        if let Err(place) = self.generations.binary_search(&generation) {
+            self.generations.insert(place, generation);
+        }
+    }
+
+    /// Ends a generation for good, whether it was live or not.
+    pub(crate) fn retire(&mut self, generation: Generation) {
+        self.generations.retain(|live| *live != generation);
+        self.next_generation = self.next_generation.max(generation.0.saturating_add(1));
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        wire::IndexState {
+            version: ENTRY_VERSION,
+            generations: self.generations.iter().map(|generation| generation.0).collect(),
+            next_generation: self.next_generation,
+            items: self.items,
+        }
+        .encode_to_vec()
+    }
+
+    /// `None` if the record is damaged or from a later version.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let stored = wire::IndexState::decode(bytes).ok()?;
+        let ascending = stored.generations.is_sorted_by(|a, b| a < b);
+        (stored.version == ENTRY_VERSION && ascending).then(|| Self {
+            generations: stored.generations.into_iter().map(Generation).collect(),
+            next_generation: stored.next_generation,
+            items: stored.items,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_begins_once_and_ends_for_good() {
+        let mut state = IndexState::default();
+        state.begin(Generation(2));
+        state.begin(Generation(1));
+        state.begin(Generation(2));
+        assert_eq!(state.generations(), [Generation(1), Generation(2)]);
+        state.retire(Generation(1));
+        assert!(
+            state.is_retired(Generation(1))
+                && state.is_live(Generation(2))
+                && !state.is_retired(Generation(3))
+        );
+        // Given up before it began here.
+        state.retire(Generation(3));
+        assert!(state.is_retired(Generation(3)) && state.is_live(Generation(2)));
+    }
+
+    #[test]
+    fn a_state_survives_a_round_trip_and_damage_is_noticed() {
+        let mut state = IndexState {
+            items: 9,
+            ..IndexState::default()
+        };
+        state.begin(Generation(4));
+        state.retire(Generation(3));
+        let bytes = state.encode();
+        assert_eq!(IndexState::decode(&bytes), Some(state));
+        assert_eq!(IndexState::decode(&[]), None);
+        assert_eq!(IndexState::decode(&bytes[..bytes.len() - 1]), None);
+    }
+}

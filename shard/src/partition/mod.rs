@@ -1,0 +1,17 @@
+//! Zone C: what the log of a partition does to its records. Labels, counts and sealed bytes; no key comes in here.
+
+mod blocks;
+mod changes;
+mod directory;
+mod generations;
+mod index_state;
+mod items;
+mod locator;
+mod state_machine;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use directory::{BlockRef, Directory};
+pub(crate) use locator::Locator;
+pub(crate) use state_machine::Partition;

@@ -1,0 +1,196 @@
+//! A partition on a real database, and shorthands for its entries.
+
+mod model;
+mod rules;
+
+use super::{Directory, Partition};
+use crate::storage::{Database, Family};
+use prost::Message;
+use sealdex_consensus::{Entry, StateMachine};
+use sealdex_core::PartitionId;
+use sealdex_index::dataplane::{Applied, ShardError};
+use sealdex_proto::ENTRY_VERSION;
+use sealdex_proto::partition as wire;
+use sealdex_proto::partition::entry::Command;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const PARTITION: PartitionId = PartitionId(2);
+
+type Reply = Result<Applied, ShardError>;
+
+/// A partition that can be closed and opened again.
+struct Bench {
+    home: TempDir,
+    open: Option<(Arc<Database>, Partition)>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut bench = Self {
+            home: tempfile::tempdir().unwrap(),
+            open: None,
+        };
+        bench.reopen();
+        bench
+    }
+
+    fn reopen(&mut self) {
+        self.open = None;
+        let database = Arc::new(Database::open(self.home.path(), 1 << 20, 2).unwrap());
+        let partition = Partition::open(Arc::clone(&database), PARTITION).unwrap();
+        self.open = Some((database, partition));
+    }
+
+    fn partition(&mut self) -> &mut Partition {
+        &mut self.open.as_mut().unwrap().1
+    }
+
+    fn database(&self) -> &Database {
+        &self.open.as_ref().unwrap().0
+    }
+
+    /// Applies entries together.
+    fn apply(&mut self, entries: Vec<wire::Entry>) -> Vec<Reply> {
+        let mut index = self.partition().applied();
+        let numbered = |entry: wire::Entry| {
+            index = index.next();
+            Entry {
+                index,
+                payload: entry.encode_to_vec().into(),
+            }
+        };
+        let entries: Vec<Entry> = entries.into_iter().map(numbered).collect();
+        self.partition().apply(&entries).unwrap()
+    }
+
+    /// Applies one entry.
+    fn run(&mut self, entry: wire::Entry) -> Reply {
+        self.apply(vec![entry]).remove(0)
+    }
+
+    /// All records of a family.
+    fn records(&self, family: Family) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let all = self.database().latest().range(family, b"", vec![0xff; 64]);
+        all.map(|record| record.unwrap())
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect()
+    }
+
+    /// The directory as readers see it is the one that would be loaded from storage.
+    fn check_directory(&mut self) {
+        let stored = Directory::load(&self.database().latest(), PARTITION).unwrap();
+        assert!(self.partition().directory().is_same_as(&stored));
+    }
+}
+
+fn label(n: u8) -> bytes::Bytes {
+    vec![n; 16].into()
+}
+
+fn entry(index: u64, command: Command) -> wire::Entry {
+    wire::Entry {
+        version: ENTRY_VERSION,
+        index,
+        command: Some(command),
+    }
+}
+
+fn begin(index: u64, generation: u32) -> wire::Entry {
+    entry(
+        index,
+        Command::BeginGeneration(wire::BeginGeneration { generation }),
+    )
+}
+
+fn retire(index: u64, generation: u32) -> wire::Entry {
+    entry(
+        index,
+        Command::RetireGeneration(wire::RetireGeneration { generation }),
+    )
+}
+
+fn drop_index(index: u64) -> wire::Entry {
+    entry(index, Command::DropIndex(wire::DropIndex {}))
+}
+
+fn block(id: u8, rows: u32) -> wire::Block {
+    wire::Block {
+        id: label(id),
+        rows,
+        sealed: sealed(id, rows).into(),
+    }
+}
+
+/// What stands for the sealed bytes of a block.
+fn sealed(id: u8, rows: u32) -> Vec<u8> {
+    vec![id; rows as usize + 3]
+}
+
+/// Appends blocks (id, rows) to one cluster.
+fn append(index: u64, generation: u32, cluster: u8, blocks: &[(u8, u32)]) -> wire::Entry {
+    let blocks = blocks.iter().map(|(id, rows)| block(*id, *rows)).collect();
+    let clusters = vec![wire::ClusterBlocks {
+        cluster: label(cluster),
+        blocks,
+    }];
+    entry(
+        index,
+        Command::AppendBlocks(wire::AppendBlocks { generation, clusters }),
+    )
+}
+
+fn replace(index: u64, generation: u32, cluster: u8, old: &[u8], new: &[(u8, u32)]) -> wire::Entry {
+    let old_blocks = old.iter().map(|id| label(*id)).collect();
+    let new_blocks = new.iter().map(|(id, rows)| block(*id, *rows)).collect();
+    let command = wire::ReplaceBlocks {
+        generation,
+        cluster: label(cluster),
+        old_blocks,
+        new_blocks,
+    };
+    entry(index, Command::ReplaceBlocks(command))
+}
+
+/// An item with rows (generation, cluster). Its records tell label and op.
+fn item(of: u8, op: u8, rows: &[(u32, u8)], contents: bool) -> wire::Item {
+    wire::Item {
+        label: label(of),
+        op: label(op),
+        rows: rows
+            .iter()
+            .map(|(g, c)| wire::RowPlace {
+                generation: *g,
+                cluster: label(*c),
+            })
+            .collect(),
+        vector: vec![b'v', of, op].into(),
+        meta: vec![b'm', of, op].into(),
+        contents: contents.then(|| vec![b'c', of, op].into()),
+    }
+}
+
+fn commit(index: u64, items: Vec<wire::Item>) -> wire::Entry {
+    entry(index, Command::CommitItems(wire::CommitItems { items }))
+}
+
+fn delete(index: u64, labels: &[u8]) -> wire::Entry {
+    entry(
+        index,
+        Command::DeleteItems(wire::DeleteItems {
+            labels: labels.iter().map(|l| label(*l)).collect(),
+        }),
+    )
+}
+
+fn put_blobs(index: u64, generation: u32, labels: &[u8]) -> wire::Entry {
+    let blobs = labels
+        .iter()
+        .map(|l| wire::Blob {
+            label: label(*l),
+            sealed: vec![b'b', *l].into(),
+        })
+        .collect();
+    entry(index, Command::PutBlobs(wire::PutBlobs { generation, blobs }))
+}

@@ -1,0 +1,320 @@
+//! The database of a node: opening it, reading it consistently, and the one way to change it.
+
+use super::families::Family;
+use super::watermark::Watermark;
+use rocksdb::{
+    Cache, DB, DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel, Options,
+    ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+};
+use sealdex_consensus::StorageFault;
+use sealdex_index::dataplane::ShardError;
+use std::path::Path;
+
+const MIB: usize = 1024 * 1024;
+
+/// Memtables of all families together, so that a bulk load into all of them at once cannot take more.
+const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
+
+/// Write-ahead log to be read again after a crash; about a second's work.
+const WAL_BYTES_MAX: u64 = 256 * MIB as u64;
+
+/// Open files at most: 32 GiB of tables before any has to be opened twice.
+const OPEN_FILES_MAX: i32 = 512;
+
+/// One RocksDB for all partitions of a node. Group commit then serves all of them with one sync.
+pub(crate) struct Database {
+    // Before `db`: the last watermark is written while the database is still whole.
+    watermark: Watermark,
+    db: DB,
+}
+
+/// A value where RocksDB keeps it; nothing is copied.
+pub(crate) type Pinned<'a> = DBPinnableSlice<'a>;
+
+impl Database {
+    /// Opens or creates the database in `directory`. `threads` serve flushes and compactions.
+    pub(crate) fn open(
+        directory: &Path,
+        block_cache_bytes: usize,
+        threads: usize,
+    ) -> Result<Self, ShardError> {
+        std::fs::create_dir_all(directory).map_err(|error| ShardError::Storage(error.to_string()))?;
+        let cache = Cache::new_hyper_clock_cache(block_cache_bytes, 0);
+        let families = Family::ALL.map(|family| family.descriptor(&cache));
+        let db =
+            DB::open_cf_descriptors(&options(threads), directory.join("db"), families).map_err(read_error)?;
+        let watermark = Watermark::open(&directory.join("watermark"), db.latest_sequence_number())
+            .map_err(|error| ShardError::Storage(error.to_string()))?;
+        Ok(Self { watermark, db })
+    }
+
+    /// A batch to be committed here.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        Batch {
+            db: &self.db,
+            inner: WriteBatch::default(),
+            joined: Vec::new(),
+        }
+    }
+
+    /// Writes a batch, all of it or nothing, and syncs it to disk.
+    pub(crate) fn commit(&self, batch: WriteBatch) -> Result<(), StorageFault> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|error| StorageFault {
+            reason: error.to_string(),
+        })?;
+        // Every write of ours is synced before its number is published, so whatever is published is synced.
+        self.watermark
+            .reached(self.db.latest_sequence_number())
+            .map_err(|reason| StorageFault { reason })
+    }
+
+    /// Reads what is there now. Each call to the view may see a later state.
+    pub(crate) fn latest(&self) -> View<'_> {
+        View {
+            db: &self.db,
+            snapshot: None,
+        }
+    }
+
+    /// Reads what is there now, and goes on seeing just that.
+    pub(crate) fn snapshot(&self) -> View<'_> {
+        View {
+            db: &self.db,
+            snapshot: Some(self.db.snapshot()),
+        }
+    }
+
+    /// Moves what is in memory only into tables, so that the next opening has no log to read.
+    pub(crate) fn flush(&self) -> Result<(), ShardError> {
+        for family in Family::ALL {
+            self.db.flush_cf(handle(&self.db, family)).map_err(read_error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Changes that become visible and durable together.
+pub(crate) struct Batch<'a> {
+    db: &'a DB,
+    inner: WriteBatch,
+    joined: Vec<u8>,
+}
+
+impl Batch<'_> {
+    pub(crate) fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.inner.put_cf(handle(self.db, family), key, value);
+    }
+
+    /// Puts `head` followed by `tail`.
+    pub(crate) fn put_joined(&mut self, family: Family, key: &[u8], head: &[u8], tail: &[u8]) {
+        self.joined.clear();
+        self.joined.extend_from_slice(head);
+        self.joined.extend_from_slice(tail);
+        self.inner.put_cf(handle(self.db, family), key, &self.joined);
+    }
+
+    pub(crate) fn delete(&mut self, family: Family, key: &[u8]) {
+        self.inner.delete_cf(handle(self.db, family), key);
+    }
+
+    /// Deletes every key that begins with `prefix`.
+    pub(crate) fn delete_prefix(&mut self, family: Family, prefix: &[u8]) {
+        self.inner
+            .delete_range_cf(handle(self.db, family), prefix, &super::prefix_end(prefix));
+    }
+
+    /// What is to be committed.
+    pub(crate) fn finish(self) -> WriteBatch {
+        self.inner
+    }
+}
+
+/// Reads of the database, either as it is or as it was.
+pub(crate) struct View<'a> {
+    db: &'a DB,
+    snapshot: Option<SnapshotWithThreadMode<'a, DB>>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Pinned<'a>>, ShardError> {
+        self.db
+            .get_pinned_cf_opt(handle(self.db, family), key, &self.options())
+            .map_err(read_error)
+    }
+
+    /// Gets many records at once; `keys` are in ascending order. One value or `None` for each.
+    pub(crate) fn get_many<K: AsRef<[u8]>>(
+        &self,
+        family: Family,
+        keys: &[K],
+    ) -> Result<Vec<Option<Pinned<'a>>>, ShardError> {
+        debug_assert!(keys.is_sorted_by(|a, b| a.as_ref() <= b.as_ref()));
+        self.db
+            .batched_multi_get_cf_opt(handle(self.db, family), keys, true, &self.options())
+            .into_iter()
+            .map(|result| result.map_err(read_error))
+            .collect()
+    }
+
+    /// Keys and values from `from` to before `to`, in ascending order.
+    pub(crate) fn range(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: Vec<u8>,
+    ) -> impl Iterator<Item = Result<Record, ShardError>> + use<'a> {
+        let mut options = self.options();
+        options.set_iterate_upper_bound(to);
+        self.db
+            .iterator_cf_opt(
+                handle(self.db, family),
+                options,
+                IteratorMode::From(from, Direction::Forward),
+            )
+            .map(|result| result.map_err(read_error))
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if let Some(snapshot) = &self.snapshot {
+            options.set_snapshot(snapshot);
+        }
+        options
+    }
+}
+
+/// Key and value.
+pub(crate) type Record = (Box<[u8]>, Box<[u8]>);
+
+fn handle(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
+    db.cf_handle(family.name())
+        .expect("every family is created when the database is opened")
+}
+
+/// Details are logged here, because a damaged file is reported to clients by kind alone.
+fn read_error(error: rocksdb::Error) -> ShardError {
+    match error.kind() {
+        ErrorKind::Corruption => {
+            tracing::error!(%error, "rocksdb found a damaged file");
+            ShardError::Corrupt("storage file")
+        }
+        _ => ShardError::Storage(error.to_string()),
+    }
+}
+
+fn options(threads: usize) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // Damage is an error, never something to read around. After a crash the log's torn end is dropped, and the
+    // watermark tells whether it was an end; a log file that is missing or short is noticed by RocksDB itself.
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_db_write_buffer_size(MEMTABLE_BYTES_MAX);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(i32::try_from(threads).unwrap_or(i32::MAX).clamp(2, 16));
+    // Tables are written out as they grow, not all at once in front of a log's sync.
+    options.set_bytes_per_sync(MIB as u64);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(4 * MIB);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::PathBuf;
+
+    fn open(directory: &Path) -> Result<Database, ShardError> {
+        Database::open(directory, 8 * MIB, 2)
+    }
+
+    fn put(database: &Database, key: &[u8], value: &[u8]) {
+        let mut batch = database.batch();
+        batch.put(Family::Blobs, key, value);
+        database.commit(batch.finish()).unwrap();
+    }
+
+    fn keys(database: &Database) -> usize {
+        database
+            .latest()
+            .range(Family::Blobs, b"", vec![0xff])
+            .map(Result::unwrap)
+            .count()
+    }
+
+    /// The files of a database that was never closed, as a crash leaves them.
+    fn crashed(keys: u32) -> tempfile::TempDir {
+        let image = tempfile::tempdir().unwrap();
+        let source = tempfile::tempdir().unwrap();
+        let database = open(source.path()).unwrap();
+        for n in 0..keys {
+            put(&database, &n.to_be_bytes(), &[n as u8; 1000]);
+        }
+        database.watermark.wait_until_written();
+        fs::create_dir(image.path().join("db")).unwrap();
+        for part in [".", "db"] {
+            for file in fs::read_dir(source.path().join(part))
+                .unwrap()
+                .map(Result::unwrap)
+            {
+                if file.file_type().unwrap().is_file() {
+                    fs::copy(file.path(), image.path().join(part).join(file.file_name())).unwrap();
+                }
+            }
+        }
+        image
+    }
+
+    fn log_of(image: &Path) -> PathBuf {
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+        fs::read_dir(image.join("db"))
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .find(is_log)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_crash_loses_nothing_and_a_torn_end_is_dropped() {
+        let image = crashed(50);
+        let mut log = fs::read(log_of(image.path())).unwrap();
+        log.extend([0x5a; 700]);
+        fs::write(log_of(image.path()), log).unwrap();
+        assert_eq!(keys(&open(image.path()).unwrap()), 50);
+    }
+
+    #[test]
+    fn a_damaged_log_is_refused() {
+        let image = crashed(50);
+        let mut log = fs::read(log_of(image.path())).unwrap();
+        let middle = log.len() / 2;
+        log[middle] ^= 1;
+        fs::write(log_of(image.path()), log).unwrap();
+        assert!(matches!(open(image.path()), Err(ShardError::Storage(text)) if text.contains("restore")));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_move() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(directory.path()).unwrap();
+        put(&database, b"a", b"1");
+        let before = database.snapshot();
+        put(&database, b"a", b"2");
+        assert_eq!(&*before.get(Family::Blobs, b"a").unwrap().unwrap(), b"1");
+        let values = before.get_many(Family::Blobs, &[b"a", b"b"]).unwrap();
+        assert_eq!(values[0].as_deref(), Some(b"1".as_slice()));
+        assert!(values[1].is_none());
+        assert_eq!(
+            &*database.latest().get(Family::Blobs, b"a").unwrap().unwrap(),
+            b"2"
+        );
+    }
+}
