@@ -69,6 +69,26 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 
+    #[test]
+    fn character_sets_are_ecmascripts() {
+        for pattern in [
+            "^.$", "^\\d$", "^\\D$", "^\\w$", "^\\W$", "^\\s$", "^\\S$", "\\b", "\\B",
+        ] {
+            let (ours, oracle) = (
+                Pattern::parse(pattern).unwrap(),
+                regress::Regex::new(pattern).unwrap(),
+            );
+            for c in ('\0'..'\u{3100}').chain('\u{fe00}'..='\u{ffff}') {
+                let text = c.to_string();
+                assert_eq!(
+                    ours.is_in(text.as_bytes()),
+                    oracle.find(&text).is_some(),
+                    "{pattern} {c:?}"
+                );
+            }
+        }
+    }
+
     /// Patterns and texts over a small alphabet, so that they meet.
     fn pattern() -> impl Strategy<Value = String> {
         let atom = prop::sample::select(vec![
