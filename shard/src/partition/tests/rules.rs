@@ -295,6 +295,17 @@ fn retiring_and_dropping_leave_nothing_behind() {
 }
 
 #[test]
+fn a_model_may_come_before_its_generation_and_goes_with_it() {
+    let mut bench = Bench::new();
+    bench.apply(vec![begin(1, 1), put_blobs(1, 1, &[1]), put_blobs(1, 2, &[2])]);
+    assert_eq!(bench.records(Family::Blobs).len(), 2);
+    // A training that was given up before its generation began here.
+    assert_eq!(bench.run(retire(1, 2)), OK);
+    assert_eq!(bench.records(Family::Blobs).len(), 1);
+    assert_eq!(bench.run(put_blobs(1, 2, &[2])), Err(ShardError::StaleGeneration));
+}
+
+#[test]
 fn a_malformed_entry_is_refused_and_counted() {
     let mut bench = Bench::new();
     bench.run(begin(1, 1)).unwrap();
