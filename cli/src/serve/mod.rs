@@ -12,6 +12,7 @@ use sealdex_coordinator::auth::Authenticator;
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_core::limits;
 use sealdex_shard::{Node, Options};
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,6 +110,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
     let filter = EnvFilter::try_new(&args.log).map_err(|e| ServeError::LogFilter(e.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     if !args.host.is_loopback() && !args.open_to_network {

@@ -16,14 +16,16 @@ use sealdex_core::{Dimension, ItemLabel, Op};
 const IDENTITY_BYTES: usize = 32;
 
 /// Bytes of codes that a well-filled block holds: large enough that opening it costs little per byte, small enough
-/// that a cluster near the mean is one block.
-const BLOCK_CODE_BYTES: usize = 64 << 10;
+/// that a few rows of a cluster do not drag many others along.
+const BLOCK_CODE_BYTES: usize = 48 << 10;
 
-/// Rows of a well-filled block whose codes take `row_bytes` each: a multiple of 32, at least 32.
+/// Rows of a well-filled block at least, however long their codes are, and at most, however short.
+const BLOCK_ROWS_MIN: usize = 256;
+const BLOCK_ROWS_MAX: usize = 2048;
+
+/// Rows of a well-filled block whose codes take `row_bytes` each.
 pub fn rows_per_block(row_bytes: usize) -> usize {
-    (BLOCK_CODE_BYTES / row_bytes.max(1))
-        .next_multiple_of(32)
-        .clamp(32, 4096)
+    (BLOCK_CODE_BYTES / row_bytes.max(1)).clamp(BLOCK_ROWS_MIN, BLOCK_ROWS_MAX)
 }
 
 /// Collects the rows of a block.

@@ -18,6 +18,9 @@ const GENERATION_CHANGES_MAX: usize = 8;
 /// By how much a query that found too little looks further.
 const WIDENING: usize = 4;
 
+/// Matches that a filtered query has to have seen for each neighbour it returns, unless it has looked everywhere.
+const MATCHES_PER_NEIGHBOUR: u64 = 40;
+
 /// A row that is current, and its exact distance.
 #[derive(Clone, Copy)]
 struct Neighbour {
@@ -211,35 +214,41 @@ impl Round<'_> {
         }
     }
 
-    /// Whether a query has what it asked for. A filter that few rows pass makes the nearest matches lie further out:
-    /// as far as those of an unfiltered query for as many more neighbours.
+    /// Whether a query has what it asked for.
     fn judge(&self, breadth: Breadth, scanned: &Scanned, position: usize, live: usize) -> Verdict {
-        let clusters = self.model.model.clusters() as usize;
-        let all_probed = breadth.probes >= clusters;
+        let all_probed = breadth.probes >= self.model.model.clusters() as usize;
         let scored = scanned.scored[position];
-        let cut_off = scored > breadth.candidates as u64;
-        if self.query.filter.is_some() && self.query.n_probes.is_none() && !all_probed {
-            let looked_at = (self.everything as f64 * breadth.probes as f64 / clusters as f64).max(1.0);
-            let selectivity = (scored as f64 / looked_at).clamp(1e-6, 1.0);
-            let equivalent = (self.query.top_k as f64 / selectivity).ceil() as usize;
-            let needed = self.model.model.probing.n_probes(equivalent).min(clusters);
-            if needed > breadth.probes {
-                return Verdict::Widen { probes: needed };
-            }
+        if let Some(probes) = self.probes_for_filter(breadth, scored) {
+            return Verdict::Widen { probes };
         }
+        let cut_off = scored > breadth.candidates as u64;
         let enough = live >= self.query.top_k || live as u64 >= self.everything;
         if enough || (all_probed && !cut_off) {
-            return Verdict::Enough;
-        }
-        if all_probed || cut_off {
-            Verdict::Widen {
-                probes: breadth.probes,
-            }
+            Verdict::Enough
+        } else if all_probed || cut_off {
+            Verdict::Widen { probes: breadth.probes }
         } else {
-            Verdict::Widen {
-                probes: breadth.probes.saturating_mul(WIDENING),
-            }
+            Verdict::Widen { probes: breadth.probes.saturating_mul(WIDENING) }
         }
+    }
+
+    /// How many clusters a filtered query still has to look into, if more than it has. A filter that few rows pass
+    /// makes the nearest matches lie further out: as far as those of an unfiltered query for as many more neighbours.
+    /// And where matches are rarer around the query than elsewhere, that guess falls short; so some multiple of
+    /// `top_k` has to be seen in any case.
+    fn probes_for_filter(&self, breadth: Breadth, scored: u64) -> Option<usize> {
+        let clusters = self.model.model.clusters() as usize;
+        if self.query.filter.is_none() || self.query.n_probes.is_some() || breadth.probes >= clusters {
+            return None;
+        }
+        let looked_at = (self.everything as f64 * breadth.probes as f64 / clusters as f64).max(1.0);
+        let selectivity = (scored as f64 / looked_at).clamp(1e-6, 1.0);
+        let as_many_more = (self.query.top_k as f64 / selectivity).ceil() as usize;
+        let by_selectivity = self.model.model.probing.n_probes(as_many_more);
+        let too_few = scored < (self.query.top_k as u64).saturating_mul(MATCHES_PER_NEIGHBOUR);
+        let by_count = if too_few { breadth.probes.saturating_mul(WIDENING) } else { 0 };
+        let wanted = by_selectivity.max(by_count).min(clusters);
+        (wanted > breadth.probes).then_some(wanted)
     }
 
     async fn scan(&self, open: &[u32], breadth: Breadth) -> Result<Scanned, Interrupted> {

@@ -5,18 +5,10 @@ use crate::scan::{Access, DAMAGED, Place, Scratch};
 use crate::storage::Pinned;
 use sealdex_core::{BlockId, ItemLabel, Op};
 use sealdex_crypto::{BlockAddress, random_16, seal_block};
-use sealdex_index::block::{BlockBuilder, BlockSegments};
+use sealdex_index::block::{BlockBuilder, BlockSegments, rows_per_block};
 use sealdex_index::dataplane::{FoldRequest, ShardError};
 use sealdex_proto::partition as wire;
 use std::collections::HashSet;
-
-/// Bytes of codes that a block should have: large enough that opening it costs little per byte, small enough that a
-/// few rows of a cluster do not drag many others along. Measured best at 24 to 32 KiB of sealed codes, flat above.
-const CODES_BYTES: usize = 48 * 1024;
-
-/// Rows that a block should have at least, however long their codes are, and at most, however short.
-const ROWS_MIN: usize = 256;
-const ROWS_MAX: usize = 2048;
 
 /// Bytes after which a block is full in any case: rows may have long metadata.
 const BLOCK_BYTES: usize = 2 * 1024 * 1024;
@@ -49,8 +41,7 @@ pub(crate) fn fold(
         mark_live(&mut old, &request.dead);
         Ok::<_, ShardError>(old)
     })?;
-    let rows_target =
-        (CODES_BYTES / request.codec.row_bytes(request.dimension).max(1)).clamp(ROWS_MIN, ROWS_MAX);
+    let rows_target = rows_per_block(request.codec.row_bytes(request.dimension));
     let old: Vec<OldBlock<'_>> = old
         .into_iter()
         .filter(|block| !block.is_good(rows_target))

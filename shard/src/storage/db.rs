@@ -15,8 +15,8 @@ const MIB: usize = 1024 * 1024;
 /// Memtables of all families together, so that a bulk load into all of them at once cannot take more.
 const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
 
-/// Write-ahead log to be read again after a crash; about a second's work.
-const WAL_BYTES_MAX: u64 = 256 * MIB as u64;
+/// Write-ahead log to be read again after a crash: a fraction of a second's work, and little disk beside the data.
+const WAL_BYTES_MAX: u64 = 64 * MIB as u64;
 
 /// Open files at most: 32 GiB of tables before any has to be opened twice.
 const OPEN_FILES_MAX: i32 = 512;

@@ -15,6 +15,7 @@ pub use scorer::Scorer;
 
 use crate::kernel::{self, Isa};
 use crate::layout::{LayoutError, Reader};
+use rayon::prelude::*;
 use scorer::Query;
 use sealdex_core::{Dimension, Metric};
 
@@ -94,16 +95,14 @@ impl Quantiser {
         }
     }
 
-    /// Prepares many vectors, row-major.
+    /// Prepares many vectors, row-major, in parallel.
     pub fn prepare_all(&self, rows: &[f32]) -> Vec<f32> {
         let mut prepared = vec![0.0; rows.len()];
         let dimension = self.dimension.get();
-        for (row, out) in rows
-            .chunks_exact(dimension)
-            .zip(prepared.chunks_exact_mut(dimension))
-        {
-            self.prepare(row, out);
-        }
+        let pairs = rows
+            .par_chunks_exact(dimension)
+            .zip(prepared.par_chunks_exact_mut(dimension));
+        pairs.for_each(|(row, out)| self.prepare(row, out));
         prepared
     }
 
@@ -153,7 +152,7 @@ impl Quantiser {
         out.extend_from_slice(&self.scale.to_le_bytes());
         put_floats(out, &self.mean);
         if let Codes::Pq4(books) = &self.codes {
-            put_floats(out, books.values());
+            put_floats(out, &books.values());
         }
     }
 
@@ -173,7 +172,7 @@ impl Quantiser {
             Codec::Flat => Codes::Flat,
             Codec::Int8 => Codes::Int8,
             Codec::Pq4 => {
-                let values = pq4::sub_quantisers(dimension.get()) * pq4::SUB_VALUES;
+                let values = pq4::Codebooks::values_of(dimension.get());
                 Codes::Pq4(pq4::Codebooks::from_values(read_floats(reader, values)?))
             }
         };

@@ -8,6 +8,10 @@
 //!
 //! Table entries have 7 bits, so that the two of one byte of code add up within 8. An odd dimension is padded with a
 //! zero, an odd number of sub-quantisers with one that always scores 0.
+//!
+//! The step between two entries follows from what rows commonly score, not from the farthest centroid: a few outliers
+//! in the data get centroids of their own, whose distances would leave all others within the first few entries. What
+//! lies beyond the last entry is as far as any answer needs to know.
 
 use super::round_to_bits;
 use crate::kernel::{self, Isa};
@@ -20,6 +24,9 @@ pub(super) const CENTROIDS: usize = 16;
 pub(super) const SUB_VALUES: usize = 2 * CENTROIDS;
 /// The largest table entry.
 const ENTRY_MAX: f32 = 127.0;
+/// The last entry stands for this many times the mean score of the sub-quantiser with the greatest mean. Data without
+/// outliers stay below: of a normal distribution, a query three deviations out sees a centroid on the other side at 3.6.
+const SPAN_IN_MEANS: f32 = 8.0;
 /// Rows that the codebooks are trained on; more change nothing that can be measured.
 const SAMPLE_ROWS: usize = 8_192;
 const ITERATIONS: usize = 12;
@@ -28,6 +35,8 @@ const ITERATIONS: usize = 12;
 #[derive(Clone)]
 pub(super) struct Codebooks {
     values: Vec<f32>,
+    /// For each centroid, the share of the rows that it stands for.
+    shares: Vec<f32>,
 }
 
 /// How many sub-quantisers a vector of `dimension` has.
@@ -36,34 +45,73 @@ pub(super) fn sub_quantisers(dimension: usize) -> usize {
 }
 
 impl Codebooks {
-    /// Trains on rows in prepared space, row-major; at least one.
+    /// Trains on rows in prepared space, row-major; at least one. The same for the same seed.
     pub(super) fn train(dimension: usize, rows: &[f32], seed: u64) -> Self {
-        let count = rows.len() / dimension;
-        let chosen = Rng::new(seed, 0).choose(count, SAMPLE_ROWS);
-        let books: Vec<[f32; SUB_VALUES]> = (0..sub_quantisers(dimension))
-            .into_par_iter()
-            .map(|sub| {
-                let point = |row: usize| {
-                    let row = &rows[row * dimension..][..dimension];
-                    [row[2 * sub], row.get(2 * sub + 1).copied().unwrap_or(0.0)]
-                };
-                let points: Vec<[f32; 2]> = chosen.iter().map(|row| point(*row)).collect();
-                train_plane(&points, &mut Rng::new(seed, 1 + sub as u64))
-            })
+        let mut rng = Rng::new(seed, 0);
+        let chosen = rng.choose(rows.len() / dimension, SAMPLE_ROWS);
+        let sample: Vec<&[f32]> = chosen
+            .iter()
+            .map(|row| &rows[row * dimension..][..dimension])
             .collect();
-        Self {
-            values: books.into_flattened(),
+        let seeds = (0..sub_quantisers(dimension)).into_par_iter().map(|sub| {
+            let points: Vec<[f32; 2]> = sample.iter().map(|row| point(row, sub)).collect();
+            seed_plane(&points, &mut Rng::new(seed, 1 + sub as u64))
+        });
+        let mut books = Self {
+            values: seeds.collect::<Vec<_>>().into_flattened(),
+            shares: vec![0.0; sub_quantisers(dimension) * CENTROIDS],
+        };
+        for _ in 0..ITERATIONS {
+            books.improve(&sample, &mut rng);
         }
+        books
+    }
+
+    /// How many values [`Codebooks::from_values`] takes for a dimension.
+    pub(super) fn values_of(dimension: usize) -> usize {
+        sub_quantisers(dimension) * (SUB_VALUES + CENTROIDS)
+    }
+
+    /// One iteration of Lloyd's algorithm, for all sub-quantisers.
+    fn improve(&mut self, sample: &[&[f32]], rng: &mut Rng) {
+        let encode = |row: &&[f32]| {
+            let mut code = Vec::with_capacity(row.len().div_ceil(4));
+            self.encode(row, &mut code);
+            code
+        };
+        let codes: Vec<Vec<u8>> = sample.par_iter().map(encode).collect();
+        let spare = sample[rng.below(sample.len())];
+        let books: &mut [[f32; SUB_VALUES]] = self.values.as_chunks_mut().0;
+        let shares: &mut [[f32; CENTROIDS]] = self.shares.as_chunks_mut().0;
+        books.par_iter_mut().zip(shares).enumerate().for_each(|(sub, (book, shares))| {
+            let mut sums = [[0.0f64; 3]; CENTROIDS];
+            for (row, code) in sample.iter().zip(&codes) {
+                let [x, y] = point(row, sub);
+                let sum = &mut sums[usize::from(code[sub / 2] >> (4 * (sub % 2)) & 15)];
+                *sum = [sum[0] + f64::from(x), sum[1] + f64::from(y), sum[2] + 1.0];
+            }
+            for (k, [x, y, count]) in sums.into_iter().enumerate() {
+                shares[k] = (count / sample.len() as f64) as f32;
+                // A centroid without points starts again from some row.
+                let mean = if count > 0.0 {
+                    [(x / count) as f32, (y / count) as f32]
+                } else {
+                    point(spare, sub)
+                };
+                [book[k], book[CENTROIDS + k]] = mean;
+            }
+        });
     }
 
     /// Codebooks as [`Codebooks::values`] gave them.
-    pub(super) fn from_values(values: Vec<f32>) -> Self {
-        Self { values }
+    pub(super) fn from_values(mut values: Vec<f32>) -> Self {
+        let shares = values.split_off(values.len() / (SUB_VALUES + CENTROIDS) * SUB_VALUES);
+        Self { values, shares }
     }
 
-    /// Sub-quantiser after sub-quantiser.
-    pub(super) fn values(&self) -> &[f32] {
-        &self.values
+    /// The centroids, sub-quantiser after sub-quantiser, then their shares in the same order.
+    pub(super) fn values(&self) -> Vec<f32> {
+        [self.values.as_slice(), &self.shares].concat()
     }
 
     /// Appends the code of a row.
@@ -77,7 +125,16 @@ impl Codebooks {
     pub(super) fn tables(&self, prepared: &[f32]) -> Tables {
         let mut distances = vec![[0.0; CENTROIDS]; self.books().len()];
         let (bias, span) = kernel::pq4_distances(Isa::best(), self.books(), prepared, &mut distances);
-        Tables::new(&distances, bias, span)
+        Tables::new(&distances, bias, span.min(SPAN_IN_MEANS * self.greatest_mean(&distances)))
+    }
+
+    /// The greatest of the sub-quantisers' means of `distances` over the rows.
+    fn greatest_mean(&self, distances: &[[f32; CENTROIDS]]) -> f32 {
+        let shares: &[[f32; CENTROIDS]] = self.shares.as_chunks().0;
+        let mean = |(shares, distances): (&[f32; CENTROIDS], &[f32; CENTROIDS])| -> f32 {
+            shares.iter().zip(distances).map(|(share, distance)| share * distance).sum()
+        };
+        shares.iter().zip(distances).map(mean).fold(0.0, f32::max)
     }
 
     fn books(&self) -> &[[f32; SUB_VALUES]] {
@@ -94,7 +151,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// `distances` are 0 to `span`.
+    /// `distances` are not negative; those above `span` score like `span`.
     fn new(distances: &[[f32; CENTROIDS]], bias: f32, span: f32) -> Self {
         let step = span / ENTRY_MAX;
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
@@ -102,7 +159,7 @@ impl Tables {
         let halves = entries.as_flattened_mut().as_chunks_mut::<CENTROIDS>().0;
         for (entry, distances) in halves.iter_mut().zip(distances) {
             for k in 0..CENTROIDS {
-                entry[k] = round_to_bits(distances[k] * inverse) as u8 & 127;
+                entry[k] = round_to_bits((distances[k] * inverse).min(ENTRY_MAX)) as u8 & 127;
             }
         }
         Self { entries, bias, step }
@@ -179,71 +236,30 @@ impl Tables {
     }
 }
 
-/// k-means with 16 centroids in two dimensions.
-fn train_plane(points: &[[f32; 2]], rng: &mut Rng) -> [f32; SUB_VALUES] {
-    let mut centroids = seed_plane(points, rng);
-    for _ in 0..ITERATIONS {
-        let mut sums = [[0.0f64; 3]; CENTROIDS];
-        let mut farthest = (0.0, points[0]);
-        for point in points {
-            let (nearest, distance) = nearest(&centroids, point);
-            let sum = &mut sums[nearest];
-            sum[0] += f64::from(point[0]);
-            sum[1] += f64::from(point[1]);
-            sum[2] += 1.0;
-            if distance > farthest.0 {
-                farthest = (distance, *point);
-            }
-        }
-        for (centroid, [x, y, count]) in centroids.iter_mut().zip(sums) {
-            // A centroid without points goes where the error is largest.
-            *centroid = if count > 0.0 {
-                [(x / count) as f32, (y / count) as f32]
-            } else {
-                farthest.1
-            };
-        }
-    }
-    let mut values = [0.0; SUB_VALUES];
-    for (k, [x, y]) in centroids.into_iter().enumerate() {
-        values[k] = x;
-        values[CENTROIDS + k] = y;
-    }
-    values
+/// The values of a row that a sub-quantiser codes; an odd last one is paired with 0.
+fn point(row: &[f32], sub: usize) -> [f32; 2] {
+    [row[2 * sub], row.get(2 * sub + 1).copied().unwrap_or(0.0)]
 }
 
 /// k-means++ (Arthur and Vassilvitskii, 2007).
-fn seed_plane(points: &[[f32; 2]], rng: &mut Rng) -> [[f32; 2]; CENTROIDS] {
-    let mut centroids = [points[rng.below(points.len())]; CENTROIDS];
+fn seed_plane(points: &[[f32; 2]], rng: &mut Rng) -> [f32; SUB_VALUES] {
+    let mut book = [0.0; SUB_VALUES];
+    let mut chosen = points[rng.below(points.len())];
     let mut distances: Vec<f32> = vec![f32::INFINITY; points.len()];
-    for k in 1..CENTROIDS {
+    for k in 0..CENTROIDS {
+        [book[k], book[CENTROIDS + k]] = chosen;
         let mut total = 0.0f64;
         for (distance, point) in distances.iter_mut().zip(points) {
-            *distance = distance.min(squared(&centroids[k - 1], point));
+            let (x, y) = (point[0] - chosen[0], point[1] - chosen[1]);
+            *distance = distance.min(x * x + y * y);
             total += f64::from(*distance);
         }
         let mut left = rng.unit() * total;
-        let chosen = distances.iter().position(|distance| {
+        let next = distances.iter().position(|distance| {
             left -= f64::from(*distance);
             left < 0.0
         });
-        centroids[k] = points[chosen.unwrap_or(points.len() - 1)];
+        chosen = points[next.unwrap_or(points.len() - 1)];
     }
-    centroids
-}
-
-fn nearest(centroids: &[[f32; 2]; CENTROIDS], point: &[f32; 2]) -> (usize, f32) {
-    let distances = centroids.map(|centroid| squared(&centroid, point));
-    let mut best = 0;
-    for k in 1..CENTROIDS {
-        if distances[k] < distances[best] {
-            best = k;
-        }
-    }
-    (best, distances[best])
-}
-
-fn squared(a: &[f32; 2], b: &[f32; 2]) -> f32 {
-    let (x, y) = (a[0] - b[0], a[1] - b[1]);
-    x * x + y * y
+    book
 }

@@ -45,7 +45,7 @@ impl Default for ServerOptions {
             body_bytes_max: limits::BODY_BYTES_MAX,
             bodies_bytes_max: 8 * limits::BODY_BYTES_MAX,
             header_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(120),
+            body_timeout: Duration::from_secs(60),
             connections_max: 1024,
             drain_timeout: Duration::from_secs(30),
         }
