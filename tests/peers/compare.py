@@ -7,9 +7,9 @@
     python3 tests/peers/compare.py --peer-venv /tmp/peer --data base.npy --queries queries.npy --truth gt.npy --peer-pad-to 800
 
 CyborgDB service 0.17 starts without a licence key (its free tier: up to 1,000,000 items per index) and needs no network.
-It is started through uvicorn, because its own command listens on all interfaces. Its automatic training is switched off:
-with it on, bulk loads have ended the process; the tool calls train instead, for both. Some dimensions it cannot train
-(784, for one): --peer-pad-to fills its vectors, and only its, with zeros.
+It is started through uvicorn, because its own command listens on all interfaces. Some dimensions it cannot train (784, for
+one): --peer-pad-to fills its vectors, and only its, with zeros. Its automatic training is switched off, since bulk loads
+have ended the process with it on; the tool calls train instead, for both servers, and both log warnings only.
 
 One after the other, each server gets an empty data directory, a port of the loopback interface, one run of `sealdex bench`
 and is stopped. Reports (JSON), tables and logs stay in --out. Nothing else on the machine is touched; other load on it
@@ -100,7 +100,8 @@ def server_command(name, arguments, data_dir, port):
     ours = ("CYBORGDB_", "SEALDEX_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     if name == "sealdex":
-        command = [sealdex_binary(arguments), "serve", "--data-dir", data_dir, "--port", port, "--auto-train-items", 0]
+        command = [sealdex_binary(arguments), "serve", "--data-dir", data_dir, "--port", port]
+        command += ["--auto-train-items", 0, "--log", "warn"]
         return [str(word) for word in command], environment
     if not arguments.peer_venv:
         sys.exit("error: --peer-venv is missing; see --help for how to make one, or give --only sealdex")

@@ -80,7 +80,7 @@ async fn train_and_watch(index: &Index) -> bool {
     seen
 }
 
-/// Asks queries whose true answers do not change. The writer's items are far from all of them.
+/// Asks queries whose true answers do not change. The writer's items are near none of them.
 async fn read_until(
     index: Index,
     items: Arc<BTreeMap<String, Item>>,
@@ -108,47 +108,44 @@ async fn read_until(
 
 /// Writes, replaces and deletes, and reads each of its writes back at once. Returns the final states.
 async fn write_until(index: Index, finished: Arc<AtomicBool>) -> BTreeMap<String, Option<Item>> {
+    let pictures = fashion::items();
     let mut states = BTreeMap::new();
     for i in 0.. {
         if finished.load(Ordering::Relaxed) {
             break;
         }
         let id = format!("written{}", i % 60);
+        let vector = negative(&pictures[i * 17 % pictures.len()].vector);
         if i % 3 == 2 {
             index.delete(std::slice::from_ref(&id)).await;
-            let hits = index.query(&far_away(i), 200, json!({})).await;
+            let hits = index.query(&vector, 200, json!({})).await;
             assert!(
                 hits.iter().all(|hit| hit.id != id),
                 "{id} was deleted before this query"
             );
             states.insert(id, None);
         } else {
-            let item = Item::bare(&id, far_away(i))
+            let item = Item::bare(&id, vector)
                 .with_metadata(json!({"i": i}))
                 .with_contents(i.to_string());
             index.upsert(std::slice::from_ref(&item)).await;
-            assert_eq!(
-                index.get(std::slice::from_ref(&id)).await,
-                std::slice::from_ref(&item),
-                "a write is read back at once"
-            );
-            let hits = index.query(&item.vector, 1, json!({})).await;
-            assert_eq!(
-                (hits[0].id.as_str(), &hits[0].metadata["i"]),
-                (id.as_str(), &json!(i)),
-                "a write is found at once"
-            );
+            let read = index.get(std::slice::from_ref(&id)).await;
+            assert_eq!(read, std::slice::from_ref(&item), "a write is read back at once");
+            let hits = index.query(&item.vector, 3, json!({})).await;
+            let hit = hits
+                .iter()
+                .find(|hit| hit.id == id)
+                .unwrap_or_else(|| panic!("{id} is not found at once: {hits:?}"));
+            assert_eq!(hit.metadata["i"], i, "{id} is found in an older state");
             states.insert(id, Some(item));
         }
     }
     states
 }
 
-/// A vector no picture is near, another for every `i`.
-fn far_away(i: usize) -> Vec<f32> {
-    (0..fashion::DIMENSION)
-        .map(|j| -2_000.0 - ((i * 31 + j * 7) % 97) as f32 * 5.0)
-        .collect()
+/// A picture's negative. No picture is near one.
+fn negative(picture: &[f32]) -> Vec<f32> {
+    picture.iter().map(|x| 255.0 - x).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,6 +61,7 @@ async fn filtered_queries_find_as_much_and_never_come_back_short() {
     let index = Index::create(&server.http, "fashion", &"5b".repeat(32), json!({})).await;
     let items = by_id(fashion::items());
     index.upsert_binary(&fashion::items()).await;
+    let mut missed: Vec<(&str, &str, f64)> = Vec::new();
     for stage in ["untrained", "trained"] {
         if stage == "trained" {
             index.train().await;
@@ -84,12 +85,38 @@ async fn filtered_queries_find_as_much_and_never_come_back_short() {
         ];
         for (selects, filter) in filters {
             let found = measure(&index, &items, filter).await;
-            assert!(
-                found >= 0.95,
-                "{stage}, a filter that selects {selects}: recall@{K} is {found}"
-            );
+            println!("{stage}, a filter that selects {selects}: recall@{K} {found:.4}");
+            if found < 0.95 {
+                missed.push((stage, selects, found));
+            }
         }
     }
+    assert!(missed.is_empty(), "recall@{K} under 0.95: {missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_few_rows_far_from_all_others_spoil_nothing() {
+    let home = Home::new();
+    let server = home.start().await;
+    let index = Index::create(&server.http, "fashion", &"5c".repeat(32), json!({})).await;
+    let mut items = fashion::items();
+    for item in items.iter_mut().step_by(300) {
+        item.vector.iter_mut().for_each(|x| *x = -2_000.0 - 5.0 * *x);
+    }
+    index.upsert_binary(&items).await;
+    let items = by_id(items);
+    index.train().await;
+    let found = measure(&index, &items, Filter::none()).await;
+    assert!(
+        found >= 0.95,
+        "recall@{K} beside 40 outliers among 12,000 rows is {found}"
+    );
+    let outlier = &items["f300"];
+    let hits = index.query(&outlier.vector, K, json!({})).await;
+    assert!(
+        hits.iter().any(|hit| hit.id == outlier.id),
+        "an outlier is found by its own vector: {hits:?}"
+    );
 }
 
 /// A filter in the words of the contract, and what it means.
