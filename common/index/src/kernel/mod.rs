@@ -7,12 +7,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod products;
 mod scalar;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use products::products;
 
 use std::sync::LazyLock;
 
@@ -110,6 +107,18 @@ pub fn dot(isa: Isa, a: &[f32], b: &[f32]) -> f32 {
 /// The sum of products of `query` with each of `rows`, which are as long as it is.
 pub fn dots(isa: Isa, query: &[f32], rows: &[f32], out: &mut [f32]) {
     dispatch!(isa, dots, query, rows, out)
+}
+
+/// All sums of products of `a`'s rows with `b`'s rows, each of `dimension` values: row after row of `a` in `out`.
+///
+/// # Panics
+/// If `out` has another length than there are pairs of rows, or a last row is not complete.
+pub fn products(isa: Isa, dimension: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
+    let (rows, columns) = (a.len() / dimension, b.len() / dimension);
+    assert!(a.len() == rows * dimension && b.len() == columns * dimension && out.len() == rows * columns);
+    if !out.is_empty() {
+        dispatch!(isa, products, dimension, a, b, out)
+    }
 }
 
 /// Sum of squared differences, each computed and added in double precision.

@@ -19,6 +19,15 @@ pub(super) fn dots(query: &[f32], rows: &[f32], out: &mut [f32]) {
     }
 }
 
+pub(super) fn products(dimension: usize, a: &[f32], b: &[f32], out: &mut [f32]) {
+    for (row, out) in a
+        .chunks_exact(dimension)
+        .zip(out.chunks_exact_mut(b.len() / dimension))
+    {
+        dots(row, b, out);
+    }
+}
+
 pub(super) fn exact_squared(a: &[f32], b: &[f32]) -> f64 {
     exact_sum(a, b, |a, b| (a - b) * (a - b))
 }

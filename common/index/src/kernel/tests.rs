@@ -109,10 +109,10 @@ proptest! {
             expected.extend(b.chunks_exact(dimension).map(|b| dot(Isa(Level::Scalar), a, b)));
         }
         let near = |out: &[f32]| out.iter().zip(&expected).all(|(out, e)| (out - e).abs() <= 1e-5);
-        let mut out = vec![f32::NAN; a_rows * b_rows];
-        products(dimension, &a, &b, &mut out);
-        prop_assert!(near(&out), "{out:?} {expected:?}");
         for isa in Isa::available() {
+            let mut out = vec![f32::NAN; a_rows * b_rows];
+            products(isa, dimension, &a, &b, &mut out);
+            prop_assert!(near(&out), "{}: {:?} {:?}", isa.name(), out, expected);
             let mut out = vec![f32::NAN; b_rows];
             dots(isa, &a[..dimension], &b, &mut out);
             prop_assert!(near(&out));

@@ -42,7 +42,7 @@ fn assign_block(
     for ((centroids, half_squares), first) in blocks.zip((0..).step_by(CENTROIDS)) {
         let width = half_squares.len();
         let products = &mut products[..nearest.len() * width];
-        kernel::products(dimension, rows, centroids, products);
+        kernel::products(Isa::best(), dimension, rows, centroids, products);
         for (products, nearest) in products.chunks_exact(width).zip(&mut *nearest) {
             let scores = half_squares
                 .iter()

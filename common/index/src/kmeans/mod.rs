@@ -15,6 +15,8 @@ use sealdex_core::Dimension;
 
 /// No cluster shall be larger than this many times the mean.
 const SIZE_MAX: usize = 3;
+/// What iterations aim at, so that less is left to do at the end.
+const SIZE_SOUGHT: usize = 2;
 /// Passes over the whole sample that are spent on sizes after the last iteration, at most.
 const SETTLING_PASSES: usize = 8;
 
@@ -43,17 +45,22 @@ pub fn balanced(
 ) -> Vec<f32> {
     let mut run = Run::new(dimension.get(), sample, settings);
     let passes = (settings.max_iterations + 1) as f32;
-    let mut previous = f64::INFINITY;
+    let batch = settings.batch.filter(|batch| *batch < run.rows);
+    // Batches differ from each other, so one that is no better than the last says little.
+    let patience = if batch.is_some() { 5 } else { 1 };
+    let (mut least, mut idle) = (f64::INFINITY, 0);
     for iteration in 0..settings.max_iterations {
-        let (error, moved) = match settings.batch {
-            Some(batch) if batch < run.rows => (run.step_batch(batch), false),
-            _ => run.step(2),
+        let (error, moved) = match batch {
+            Some(batch) => (run.step_batch(batch), false),
+            None => run.step(SIZE_SOUGHT),
         };
         progress((iteration + 1) as f32 / passes);
-        if !moved && previous - error <= f64::from(settings.tolerance) * previous {
+        let better = error < least * (1.0 - f64::from(settings.tolerance));
+        idle = if better || moved { 0 } else { idle + 1 };
+        least = least.min(error);
+        if idle == patience {
             break;
         }
-        previous = error;
     }
     for _ in 0..SETTLING_PASSES {
         let (_, moved) = run.step(SIZE_MAX);
@@ -107,21 +114,27 @@ impl<'a> Run<'a> {
             });
         let mut moved = false;
         for (from, to) in moves {
-            // A row at the centroid itself would make a second one in the same place.
-            let apart: Vec<u32> = members
-                .of_cluster(to)
-                .iter()
-                .copied()
-                .filter(|row| nearest[*row as usize].1 > 0.0)
-                .collect();
+            // A row at the centroid itself shows no direction in which to split.
+            let apart: Vec<u32> =
+                members.of_cluster(to).iter().copied().filter(|row| nearest[*row as usize].1 > 0.0).collect();
             if !apart.is_empty() {
                 let row = apart[self.rng.below(apart.len())] as usize;
-                let row = &self.sample[row * dimension..][..dimension];
-                self.centroids[from * dimension..][..dimension].copy_from_slice(row);
+                self.split(from, to, row);
                 moved = true;
             }
         }
         (mean_error(&nearest), moved)
+    }
+
+    /// Gives up the centroid `from` and puts it beside `to`, so that they part the cluster across the direction of `row`.
+    /// The row itself would be a bad place: with many dimensions it is farther from the others than their mean is.
+    fn split(&mut self, from: usize, to: usize, row: usize) {
+        for i in 0..self.dimension {
+            let centre = self.centroids[to * self.dimension + i];
+            let step = 0.1 * (self.sample[row * self.dimension + i] - centre);
+            self.centroids[to * self.dimension + i] = centre - step;
+            self.centroids[from * self.dimension + i] = centre + step;
+        }
     }
 
     /// One iteration over `batch` rows. Gives their mean squared distance before it.

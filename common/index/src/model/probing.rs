@@ -6,7 +6,7 @@
 
 use super::Model;
 use crate::codes::{self, CodesView};
-use crate::kernel;
+use crate::kernel::{self, Isa};
 use crate::kmeans::half_squares;
 use crate::layout::{LayoutError, Reader};
 use crate::quantiser::Scorer;
@@ -19,12 +19,14 @@ const LEARNED: [usize; 2] = [10, 100];
 const REFINE_MIN: [usize; 2] = [30, 150];
 /// Candidates to refine at most, per neighbour.
 const REFINE_MAX: usize = 20;
-/// What part of the true neighbours must survive the ranking by estimates.
-const KEEP: f64 = 0.995;
 /// Twice the standard error of recall measured with a few hundred queries.
 const MARGIN: f64 = 0.01;
+/// Costs of a query in nanoseconds, as measured with every page opened: of a candidate, of a page, and of a byte of code.
+const CANDIDATE_COST: f64 = 2_500.0;
+const PAGE_COST: f64 = 800.0;
+const BYTE_COST: f64 = 0.15;
 /// Queries and rows of one blocked product.
-const QUERIES: usize = 16;
+const QUERIES: usize = 64;
 const ROWS: usize = 1_024;
 
 /// Probes and candidates that reach the recall a generation was asked for.
@@ -86,36 +88,48 @@ impl Probing {
         let share = (assignments.len() as f64 / population.max(1) as f64).min(1.0);
         let nearest = LEARNED.map(|k| ((k as f64 * share).round() as usize).max(1));
         let found = sample.neighbours(queries, nearest[1]);
-        let mut probing = Self::everywhere(model.centroids.len());
-        let mut recall = [1.0; 2];
+        let rows_per_cluster = population as f64 / model.centroids.len() as f64;
+        let probe_cost = PAGE_COST + BYTE_COST * rows_per_cluster * model.quantiser.row_bytes() as f64;
+        let mut learned = Learned {
+            probing: Self::everywhere(model.centroids.len()),
+            recall: [1.0; 2],
+        };
         for (i, k) in LEARNED.into_iter().enumerate() {
             let neighbours: Vec<Neighbour> = found
                 .iter()
                 .flat_map(|all| all.iter().take(nearest[i]))
                 .copied()
                 .collect();
-            if neighbours.is_empty() {
-                continue;
+            let wanted = ((f64::from(target) + MARGIN).min(1.0) * neighbours.len() as f64).ceil() as usize;
+            let (least, most) = (REFINE_MIN[i], REFINE_MAX * k);
+            let choices = std::iter::successors(Some(least), |r| (*r < most).then(|| most.min(r + r / 8)))
+                .filter_map(|refine| {
+                    choose(
+                        &neighbours,
+                        refine,
+                        refine as f64 * nearest[i] as f64 / k as f64,
+                        wanted,
+                    )
+                });
+            let cost = |choice: &Choice| {
+                let missed = wanted.saturating_sub(choice.reached) as f64;
+                let work = choice.refine as f64 * CANDIDATE_COST + choice.n_probes as f64 * probe_cost;
+                (missed, work)
+            };
+            let order = |a: &Choice, b: &Choice| {
+                let ((a_missed, a_work), (b_missed, b_work)) = (cost(a), cost(b));
+                a_missed.total_cmp(&b_missed).then(a_work.total_cmp(&b_work))
+            };
+            if let Some(best) = choices.min_by(order) {
+                learned.probing.n_probes[i] = best.n_probes;
+                learned.probing.refine[i] = best.refine;
+                learned.recall[i] = best.reached as f32 / neighbours.len() as f32;
             }
-            let candidates = rank_that_keeps(neighbours.iter().map(|n| n.by_estimate).collect(), KEEP);
-            // Below one neighbour in the sample, the next one is farther than the k-th of the index.
-            let scale = (k as f64 / nearest[i] as f64).min(1.0 / share);
-            let refine = (candidates as f64 * scale).ceil() as usize;
-            probing.refine[i] = refine.clamp(REFINE_MIN[i], k * REFINE_MAX);
-            let kept = |n: &&Neighbour| n.by_estimate < (probing.refine[i] as f64 / scale).ceil() as usize;
-            let surviving: Vec<usize> = neighbours.iter().filter(kept).map(|n| n.by_cluster).collect();
-            let wanted =
-                (f64::from(target) + MARGIN) * neighbours.len() as f64 / surviving.len().max(1) as f64;
-            probing.n_probes[i] = rank_that_keeps(surviving.clone(), wanted.min(0.999));
-            let reached = surviving
-                .iter()
-                .filter(|rank| **rank < probing.n_probes[i])
-                .count();
-            recall[i] = reached as f32 / neighbours.len() as f32;
         }
-        probing.n_probes[1] = probing.n_probes[1].max(probing.n_probes[0]);
-        probing.refine[1] = probing.refine[1].max(probing.refine[0]);
-        Learned { probing, recall }
+        let Probing { n_probes, refine, .. } = &mut learned.probing;
+        n_probes[1] = n_probes[1].max(n_probes[0]);
+        refine[1] = refine[1].max(refine[0]);
+        learned
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -146,11 +160,26 @@ fn decades(k: usize) -> f64 {
     (k.max(LEARNED[0]) as f64 / LEARNED[0] as f64).log10()
 }
 
-/// The smallest bound that at least `part` of `ranks` stay below.
-fn rank_that_keeps(mut ranks: Vec<usize>, part: f64) -> usize {
-    ranks.sort_unstable();
-    let needed = ((ranks.len() as f64 * part).ceil() as usize).clamp(1, ranks.len().max(1));
-    ranks.get(needed - 1).map_or(1, |rank| rank + 1)
+/// One way to search, and how many of the true neighbours it reaches.
+struct Choice {
+    refine: usize,
+    n_probes: usize,
+    reached: usize,
+}
+
+/// The fewest probes that reach `wanted` neighbours when the `refine` best candidates of the index are refined, which
+/// are the `sampled` best of the sample; as many as help if none reaches them.
+fn choose(neighbours: &[Neighbour], refine: usize, sampled: f64, wanted: usize) -> Option<Choice> {
+    let ranked = neighbours.iter().filter(|n| (n.by_estimate as f64) < sampled);
+    let mut places: Vec<usize> = ranked.map(|n| n.by_cluster).collect();
+    places.sort_unstable();
+    let n_probes = 1 + places.get(wanted.min(places.len()).checked_sub(1)?)?;
+    let reached = places.partition_point(|place| *place < n_probes);
+    Some(Choice {
+        refine,
+        n_probes,
+        reached,
+    })
 }
 
 /// A true neighbour of a query: at which place of the probing order its cluster comes, and how many rows have a smaller
@@ -228,7 +257,7 @@ impl<'a> Sample<'a> {
             .zip(self.half_squares.chunks(ROWS));
         for ((rows, half_squares), first) in blocks.zip((0u32..).step_by(ROWS)) {
             let products = &mut products[..queries.len() * half_squares.len()];
-            kernel::products(dimension, &prepared, rows, products);
+            kernel::products(Isa::best(), dimension, &prepared, rows, products);
             for ((query, best), products) in queries
                 .iter()
                 .zip(&mut best)

@@ -119,7 +119,7 @@ fn total_of_four(sums: [__m256; 4]) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn total(sums: __m256) -> f32 {
+pub(super) fn total(sums: __m256) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
@@ -134,7 +134,7 @@ fn total_wide(sums: __m256d) -> f64 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn load(values: &[f32; 8]) -> __m256 {
+pub(super) fn load(values: &[f32; 8]) -> __m256 {
     // SAFETY: reads the 8 values of the reference, of any alignment.
     unsafe { _mm256_loadu_ps(values.as_ptr()) }
 }

@@ -181,6 +181,11 @@ pub(in crate::kernel) fn widen(wide: &mut [__m256i; 4], [even, odd]: Sums16) {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn chunk_sums<const N: usize>(tables: &[[u8; 32]], blocks: [&[[u8; BLOCK_ROWS]]; N]) -> [Sums16; N] {
+    let mut blocks = blocks;
+    for block in &mut blocks {
+        // Spares the check of every position.
+        *block = &block[..tables.len()];
+    }
     let nibble = _mm256_set1_epi8(15);
     let mut mixed = [_mm256_setzero_si256(); N];
     let mut odd = [_mm256_setzero_si256(); N];

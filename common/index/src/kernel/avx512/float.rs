@@ -119,7 +119,7 @@ fn total_of_four(sums: [__m512; 4]) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn load(values: &[f32; 16]) -> __m512 {
+pub(super) fn load(values: &[f32; 16]) -> __m512 {
     // SAFETY: reads the 16 values of the reference, of any alignment.
     unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
