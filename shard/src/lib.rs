@@ -18,3 +18,45 @@ mod scan;
 mod storage;
 
 pub use node::{Node, Options};
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+            .collect()
+    }
+
+    /// The zones are modules of one crate, so no dependency list keeps them apart.
+    #[test]
+    fn zones_keep_apart() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = sources(&root);
+        assert!(files.len() > 20);
+        for file in files.iter().filter(|file| **file != root.join("lib.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            let in_storage = file.starts_with(root.join("storage"));
+            assert!(
+                in_storage || !text.contains("rocksdb::"),
+                "{file:?} names RocksDB"
+            );
+            if in_storage || file.starts_with(root.join("partition")) {
+                for other in [
+                    "sealdex_crypto",
+                    "crate::scan",
+                    "crate::lease",
+                    "crate::maintenance",
+                ] {
+                    assert!(
+                        !text.contains(other),
+                        "{file:?} is sealed storage and names {other}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -15,7 +15,7 @@ pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<Vec<Fetched
         // The first key behind it.
         from.push(0);
     }
-    let view = access.database.snapshot();
+    let view = access.database.snapshot().uncached();
     let labels = view
         .range(Family::Locators, &from, prefix_end(&records.index()))
         .take(request.limit)

@@ -75,6 +75,7 @@ impl Database {
         View {
             db: &self.db,
             snapshot: None,
+            keep: true,
         }
     }
 
@@ -83,6 +84,7 @@ impl Database {
         View {
             db: &self.db,
             snapshot: Some(self.db.snapshot()),
+            keep: true,
         }
     }
 
@@ -135,9 +137,17 @@ impl Batch<'_> {
 pub(crate) struct View<'a> {
     db: &'a DB,
     snapshot: Option<SnapshotWithThreadMode<'a, DB>>,
+    /// Whether what is read goes into the block cache.
+    keep: bool,
 }
 
 impl<'a> View<'a> {
+    /// For going through records once: leaves the block cache to those who come back.
+    pub(crate) fn uncached(mut self) -> Self {
+        self.keep = false;
+        self
+    }
+
     pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Pinned<'a>>, ShardError> {
         self.db
             .get_pinned_cf_opt(handle(self.db, family), key, &self.options())
@@ -178,6 +188,7 @@ impl<'a> View<'a> {
 
     fn options(&self) -> ReadOptions {
         let mut options = ReadOptions::default();
+        options.fill_cache(self.keep);
         if let Some(snapshot) = &self.snapshot {
             options.set_snapshot(snapshot);
         }
