@@ -69,7 +69,12 @@ impl<'a> Packed<'a> {
     pub(super) fn max(self) -> Option<u32> {
         match self {
             Packed::One(numbers) => numbers.iter().max().map(|number| (*number).into()),
-            Packed::Two(_) | Packed::Four(_) => self.iter().max(),
+            Packed::Two(numbers) => numbers
+                .iter()
+                .map(|number| u16::from_le_bytes(*number))
+                .max()
+                .map(u32::from),
+            Packed::Four(numbers) => numbers.iter().map(|number| u32::from_le_bytes(*number)).max(),
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) fn members_size(members: &Map<String, Value>, depth: usize) -> Option
 }
 
 /// Reads one value and everything in it; refuses what nests deeper than `depth` levels.
-#[inline]
+#[inline(always)]
 pub(crate) fn check<'a>(reader: &mut Reader<'a>, depth: usize) -> Result<View<'a>, LayoutError> {
     let view = read(reader)?;
     let is_sound = match view {
@@ -250,7 +250,7 @@ fn put_container(out: &mut Vec<u8>, tag: u8, put_content: impl FnOnce(&mut Vec<u
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read<'a>(reader: &mut Reader<'a>) -> Result<View<'a>, LayoutError> {
     Ok(match reader.u8()? {
         NULL => View::Null,
@@ -277,7 +277,7 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<View<'a>, LayoutError> {
 }
 
 /// Most text is ASCII, which is told faster.
-#[inline]
+#[inline(always)]
 fn is_utf8(text: &[u8]) -> bool {
     text.is_ascii() || std::str::from_utf8(text).is_ok()
 }
