@@ -29,7 +29,7 @@ impl Dimension {
     /// Checks a dimension.
     pub fn new(given: u64) -> Result<Self, UnitError> {
         match u32::try_from(given) {
-            Ok(d) if d >= 1 && d <= limits::DIMENSION_MAX => Ok(Self(d)),
+            Ok(d) if (1..=limits::DIMENSION_MAX).contains(&d) => Ok(Self(d)),
             _ => Err(UnitError::Dimension { given }),
         }
     }

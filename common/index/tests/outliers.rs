@@ -37,9 +37,11 @@ fn recall_of_estimates(rows: &[f32], queries: &[f32], candidates: usize) -> f64 
         let mut prepared = vec![0.0; DIMENSION];
         quantiser.prepare(query, &mut prepared);
         let mut estimates = Vec::new();
-        quantiser.scorer(&prepared).scan(&view, 0.0, None, f32::INFINITY, &mut |row, estimate| {
-            estimates.push((estimate, row));
-        });
+        quantiser
+            .scorer(&prepared)
+            .scan(&view, 0.0, None, f32::INFINITY, &mut |row, estimate| {
+                estimates.push((estimate, row));
+            });
         estimates.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut exact: Vec<(f64, u32)> = rows
             .chunks_exact(DIMENSION)
@@ -48,7 +50,10 @@ fn recall_of_estimates(rows: &[f32], queries: &[f32], candidates: usize) -> f64 
             .collect();
         exact.sort_by(|a, b| a.0.total_cmp(&b.0));
         let kept = &estimates[..candidates];
-        found += exact[..10].iter().filter(|(_, row)| kept.iter().any(|(_, other)| other == row)).count();
+        found += exact[..10]
+            .iter()
+            .filter(|(_, row)| kept.iter().any(|(_, other)| other == row))
+            .count();
     }
     found as f64 / (queries.len() / DIMENSION * 10) as f64
 }
@@ -58,7 +63,11 @@ fn a_few_outliers_leave_the_codes_sharp() {
     let mut rows = noise(1, ROWS * DIMENSION);
     let queries = noise(2, 50 * DIMENSION);
     let without = recall_of_estimates(&rows, &queries, 100);
-    rows.extend(noise(3, OUTLIERS * DIMENSION).iter().map(|value| value * 10.0 - 2_000.0));
+    rows.extend(
+        noise(3, OUTLIERS * DIMENSION)
+            .iter()
+            .map(|value| value * 10.0 - 2_000.0),
+    );
     let with = recall_of_estimates(&rows, &queries, 100);
     assert!(without >= 0.9, "{without}");
     assert!(with >= without - 0.05, "{with} with outliers, {without} without");

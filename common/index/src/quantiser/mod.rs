@@ -152,7 +152,7 @@ impl Quantiser {
         out.extend_from_slice(&self.scale.to_le_bytes());
         put_floats(out, &self.mean);
         if let Codes::Pq4(books) = &self.codes {
-            put_floats(out, &books.values());
+            put_floats(out, books.values());
         }
     }
 
@@ -172,7 +172,7 @@ impl Quantiser {
             Codec::Flat => Codes::Flat,
             Codec::Int8 => Codes::Int8,
             Codec::Pq4 => {
-                let values = pq4::Codebooks::values_of(dimension.get());
+                let values = pq4::sub_quantisers(dimension.get()) * pq4::SUB_VALUES;
                 Codes::Pq4(pq4::Codebooks::from_values(read_floats(reader, values)?))
             }
         };

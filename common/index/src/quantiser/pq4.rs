@@ -8,10 +8,6 @@
 //!
 //! Table entries have 7 bits, so that the two of one byte of code add up within 8. An odd dimension is padded with a
 //! zero, an odd number of sub-quantisers with one that always scores 0.
-//!
-//! The step between two entries follows from what rows commonly score, not from the farthest centroid: a few outliers
-//! in the data get centroids of their own, whose distances would leave all others within the first few entries. What
-//! lies beyond the last entry is as far as any answer needs to know.
 
 use super::round_to_bits;
 use crate::kernel::{self, Isa};
@@ -24,19 +20,17 @@ pub(super) const CENTROIDS: usize = 16;
 pub(super) const SUB_VALUES: usize = 2 * CENTROIDS;
 /// The largest table entry.
 const ENTRY_MAX: f32 = 127.0;
-/// The last entry stands for this many times the mean score of the sub-quantiser with the greatest mean. Data without
-/// outliers stay below: of a normal distribution, a query three deviations out sees a centroid on the other side at 3.6.
-const SPAN_IN_MEANS: f32 = 8.0;
 /// Rows that the codebooks are trained on; more change nothing that can be measured.
 const SAMPLE_ROWS: usize = 8_192;
+/// Rows this many times as long as the median row have no say in the codebooks. A handful of them would get most of the
+/// centroids, and stretch the tables until all other rows score alike. They are coded like rows at the rim.
+const OUTLIER_LENGTHS: f32 = 4.0;
 const ITERATIONS: usize = 12;
 
 /// The centroids of all sub-quantisers.
 #[derive(Clone)]
 pub(super) struct Codebooks {
     values: Vec<f32>,
-    /// For each centroid, the share of the rows that it stands for.
-    shares: Vec<f32>,
 }
 
 /// How many sub-quantisers a vector of `dimension` has.
@@ -53,23 +47,18 @@ impl Codebooks {
             .iter()
             .map(|row| &rows[row * dimension..][..dimension])
             .collect();
+        let sample = without_outliers(sample);
         let seeds = (0..sub_quantisers(dimension)).into_par_iter().map(|sub| {
             let points: Vec<[f32; 2]> = sample.iter().map(|row| point(row, sub)).collect();
             seed_plane(&points, &mut Rng::new(seed, 1 + sub as u64))
         });
         let mut books = Self {
             values: seeds.collect::<Vec<_>>().into_flattened(),
-            shares: vec![0.0; sub_quantisers(dimension) * CENTROIDS],
         };
         for _ in 0..ITERATIONS {
             books.improve(&sample, &mut rng);
         }
         books
-    }
-
-    /// How many values [`Codebooks::from_values`] takes for a dimension.
-    pub(super) fn values_of(dimension: usize) -> usize {
-        sub_quantisers(dimension) * (SUB_VALUES + CENTROIDS)
     }
 
     /// One iteration of Lloyd's algorithm, for all sub-quantisers.
@@ -82,8 +71,7 @@ impl Codebooks {
         let codes: Vec<Vec<u8>> = sample.par_iter().map(encode).collect();
         let spare = sample[rng.below(sample.len())];
         let books: &mut [[f32; SUB_VALUES]] = self.values.as_chunks_mut().0;
-        let shares: &mut [[f32; CENTROIDS]] = self.shares.as_chunks_mut().0;
-        books.par_iter_mut().zip(shares).enumerate().for_each(|(sub, (book, shares))| {
+        books.par_iter_mut().enumerate().for_each(|(sub, book)| {
             let mut sums = [[0.0f64; 3]; CENTROIDS];
             for (row, code) in sample.iter().zip(&codes) {
                 let [x, y] = point(row, sub);
@@ -91,7 +79,6 @@ impl Codebooks {
                 *sum = [sum[0] + f64::from(x), sum[1] + f64::from(y), sum[2] + 1.0];
             }
             for (k, [x, y, count]) in sums.into_iter().enumerate() {
-                shares[k] = (count / sample.len() as f64) as f32;
                 // A centroid without points starts again from some row.
                 let mean = if count > 0.0 {
                     [(x / count) as f32, (y / count) as f32]
@@ -104,14 +91,13 @@ impl Codebooks {
     }
 
     /// Codebooks as [`Codebooks::values`] gave them.
-    pub(super) fn from_values(mut values: Vec<f32>) -> Self {
-        let shares = values.split_off(values.len() / (SUB_VALUES + CENTROIDS) * SUB_VALUES);
-        Self { values, shares }
+    pub(super) fn from_values(values: Vec<f32>) -> Self {
+        Self { values }
     }
 
-    /// The centroids, sub-quantiser after sub-quantiser, then their shares in the same order.
-    pub(super) fn values(&self) -> Vec<f32> {
-        [self.values.as_slice(), &self.shares].concat()
+    /// Sub-quantiser after sub-quantiser.
+    pub(super) fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// Appends the code of a row.
@@ -125,16 +111,7 @@ impl Codebooks {
     pub(super) fn tables(&self, prepared: &[f32]) -> Tables {
         let mut distances = vec![[0.0; CENTROIDS]; self.books().len()];
         let (bias, span) = kernel::pq4_distances(Isa::best(), self.books(), prepared, &mut distances);
-        Tables::new(&distances, bias, span.min(SPAN_IN_MEANS * self.greatest_mean(&distances)))
-    }
-
-    /// The greatest of the sub-quantisers' means of `distances` over the rows.
-    fn greatest_mean(&self, distances: &[[f32; CENTROIDS]]) -> f32 {
-        let shares: &[[f32; CENTROIDS]] = self.shares.as_chunks().0;
-        let mean = |(shares, distances): (&[f32; CENTROIDS], &[f32; CENTROIDS])| -> f32 {
-            shares.iter().zip(distances).map(|(share, distance)| share * distance).sum()
-        };
-        shares.iter().zip(distances).map(mean).fold(0.0, f32::max)
+        Tables::new(&distances, bias, span)
     }
 
     fn books(&self) -> &[[f32; SUB_VALUES]] {
@@ -151,7 +128,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// `distances` are not negative; those above `span` score like `span`.
+    /// `distances` are 0 to `span`.
     fn new(distances: &[[f32; CENTROIDS]], bias: f32, span: f32) -> Self {
         let step = span / ENTRY_MAX;
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
@@ -159,7 +136,7 @@ impl Tables {
         let halves = entries.as_flattened_mut().as_chunks_mut::<CENTROIDS>().0;
         for (entry, distances) in halves.iter_mut().zip(distances) {
             for k in 0..CENTROIDS {
-                entry[k] = round_to_bits((distances[k] * inverse).min(ENTRY_MAX)) as u8 & 127;
+                entry[k] = round_to_bits(distances[k] * inverse) as u8 & 127;
             }
         }
         Self { entries, bias, step }
@@ -234,6 +211,19 @@ impl Tables {
         }
         Some(yes)
     }
+}
+
+/// Leaves out rows that are far longer than most; at least half of them stay.
+fn without_outliers(rows: Vec<&[f32]>) -> Vec<&[f32]> {
+    let lengths: Vec<f32> = rows.iter().map(|row| crate::distance::dot(row, row)).collect();
+    let mut ordered = lengths.clone();
+    let (_, median, _) = ordered.select_nth_unstable_by(rows.len() / 2, f32::total_cmp);
+    let limit = *median * OUTLIER_LENGTHS * OUTLIER_LENGTHS;
+    rows.into_iter()
+        .zip(lengths)
+        .filter(|(_, length)| *length <= limit)
+        .map(|(row, _)| row)
+        .collect()
 }
 
 /// The values of a row that a sub-quantiser codes; an odd last one is paired with 0.
