@@ -132,3 +132,85 @@ impl<'a> CodesView<'a> {
         self.data
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn codec() -> impl Strategy<Value = Codec> {
+        prop_oneof![Just(Codec::Flat), Just(Codec::Int8), Just(Codec::Pq4)]
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_as_they_were(
+            codec in codec(), dimension in 1u64..150, count in 0usize..100,
+            bytes in prop::collection::vec(any::<u8>(), 100 * 700),
+        ) {
+            let dimension = Dimension::new(dimension).unwrap();
+            let row_bytes = codec.row_bytes(dimension);
+            let rows = &bytes[..count * row_bytes];
+            let packed = pack(codec, dimension, rows);
+            let view = CodesView::parse(codec, dimension, &packed).unwrap();
+            let mut code = vec![1, 2, 3];
+            let mut back = Vec::new();
+            for row in 0..view.rows() {
+                view.row_code(row, &mut code);
+                back.extend_from_slice(&code);
+            }
+            prop_assert_eq!(back, rows);
+        }
+
+        #[test]
+        fn bytes_that_nobody_packed_are_refused_or_read_within_bounds(
+            codec in codec(), dimension in 1u64..150, mut bytes in prop::collection::vec(any::<u8>(), 0..300),
+            header: bool, rows in 0u8..40,
+        ) {
+            if header && bytes.len() >= 8 {
+                bytes[..8].copy_from_slice(&[VERSION, codec.to_byte(), 0, 0, rows, 0, 0, 0]);
+            }
+            if let Ok(view) = CodesView::parse(codec, Dimension::new(dimension).unwrap(), &bytes) {
+                (0..view.rows()).for_each(|row| view.row_code(row, &mut Vec::new()));
+            }
+        }
+    }
+
+    #[test]
+    fn other_lengths_codecs_and_versions_are_refused() {
+        let dimension = Dimension::new(64).unwrap();
+        let packed = pack(Codec::Pq4, dimension, &[7; 20 * 16]);
+        let damaged = Some(LayoutError::Damaged(LAYOUT));
+        let parse = |codec, bytes: &[u8]| CodesView::parse(codec, dimension, bytes).err();
+        assert_eq!(parse(Codec::Pq4, &packed), None);
+        assert_eq!(parse(Codec::Pq4, &packed[..packed.len() - 1]), damaged);
+        assert_eq!(parse(Codec::Pq4, &[&packed[..], &[0]].concat()), damaged);
+        assert_eq!(parse(Codec::Int8, &packed), damaged);
+        assert_eq!(
+            parse(Codec::Pq4, &[&[2], &packed[1..]].concat()),
+            Some(LayoutError::Version(LAYOUT))
+        );
+        let mut endless = packed.clone();
+        endless[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(parse(Codec::Pq4, &endless), damaged);
+    }
+
+    #[test]
+    fn the_layout_never_changes() {
+        let dimension = Dimension::new(8).unwrap();
+        let rows: Vec<u8> = (0..32).collect();
+        let packed = pack(Codec::Pq4, dimension, &rows);
+        let firsts = (0..16).map(|row| 2 * row).chain([0; 16]);
+        let seconds = (0..16).map(|row| 2 * row + 1).chain([0; 16]);
+        let expected: Vec<u8> = [1, 2, 0, 0, 16, 0, 0, 0]
+            .into_iter()
+            .chain(firsts)
+            .chain(seconds)
+            .collect();
+        assert_eq!(packed, expected);
+        assert_eq!(
+            pack(Codec::Pq4, dimension, &rows[..4]),
+            [1, 2, 0, 0, 2, 0, 0, 0, 0, 1, 2, 3]
+        );
+    }
+}

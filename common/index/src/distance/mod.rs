@@ -41,12 +41,89 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     if aa == 0.0 || bb == 0.0 {
         return 1.0;
     }
-    let (a_length, b_length) = (aa.sqrt(), bb.sqrt());
-    let distance = 1.0 - product / (a_length * b_length);
+    // In double precision, no product of squared f32 lengths overflows or vanishes.
+    let distance = 1.0 - product / (aa * bb).sqrt();
     if distance >= NEARLY_PARALLEL {
         return distance.min(2.0);
     }
-    let (a_inverse, b_inverse) = (a_length.recip(), b_length.recip());
+    let (a_inverse, b_inverse) = (aa.sqrt().recip(), bb.sqrt().recip());
     let square = |(a, b): (&f32, &f32)| (f64::from(*a) * a_inverse - f64::from(*b) * b_inverse).powi(2);
     a.iter().zip(b).map(square).sum::<f64>() / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn vector(rng: &mut Rng, dimension: usize) -> Vec<f32> {
+        (0..dimension).map(|_| rng.unit() as f32 - 0.5).collect()
+    }
+
+    #[test]
+    fn metrics_are_what_they_say() {
+        let (a, b) = ([3.0, 0.0, 1.0], [0.0, 4.0, 1.0]);
+        assert_eq!(exact(Metric::SquaredEuclidean, &a, &b), 25.0);
+        assert_eq!(exact(Metric::Euclidean, &a, &b), 5.0);
+        let cosine = 1.0 - 1.0 / (10.0f64 * 17.0).sqrt();
+        assert!((exact(Metric::Cosine, &a, &b) - cosine).abs() < 1e-15);
+        assert_eq!(exact(Metric::Cosine, &a, &[0.0; 3]), 1.0);
+        assert_eq!(exact(Metric::Cosine, &[0.0; 3], &[0.0; 3]), 1.0);
+        assert_eq!(exact(Metric::Cosine, &a, &[-3.0, 0.0, -1.0]), 2.0);
+    }
+
+    /// Against a computation whose error is that of its inputs: the angle between vectors whose difference is known.
+    #[test]
+    fn nearly_parallel_vectors_keep_their_digits() {
+        for tilt in [1e-2f32, 1e-3, 1e-4, 1e-6, 1e-9] {
+            for dimension in [2, 7, 64, 385] {
+                let (mut a, mut b) = (vec![0.0; dimension], vec![0.0; dimension]);
+                a[0] = 2.0;
+                b[0] = 3.0;
+                b[dimension - 1] = 3.0 * tilt;
+                let tilt = f64::from(3.0 * tilt) / 3.0;
+                // 1 - cos(atan(t)) without cancellation.
+                let length = (1.0 + tilt * tilt).sqrt();
+                let expected = tilt * tilt / (length * (length + 1.0));
+                let found = exact(Metric::Cosine, &a, &b);
+                assert!(
+                    (found - expected).abs() <= 1e-9 * expected,
+                    "{tilt} in {dimension}: {found}, not {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_vector_is_at_distance_zero_of_itself() {
+        let mut rng = Rng::new(1, 1);
+        for dimension in [1, 2, 15, 16, 17, 384, 1_000] {
+            let a = vector(&mut rng, dimension);
+            for metric in [Metric::Euclidean, Metric::SquaredEuclidean, Metric::Cosine] {
+                assert_eq!(exact(metric, &a, &a), 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn extremes_do_not_overflow() {
+        let (large, small) = (vec![f32::MAX; 16_384], vec![f32::MIN_POSITIVE; 16_384]);
+        let opposite: Vec<f32> = large.iter().map(|value| -value).collect();
+        assert!(exact(Metric::SquaredEuclidean, &large, &opposite).is_finite());
+        assert_eq!(exact(Metric::Cosine, &large, &opposite), 2.0);
+        assert!(exact(Metric::Cosine, &large, &small).abs() < 1e-12);
+        assert!(exact(Metric::Euclidean, &small, &[0.0; 16_384]) > 0.0);
+    }
+
+    #[test]
+    fn one_value_that_is_not_finite_is_seen() {
+        for position in [0, 7, 8, 63, 99] {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut v = vec![1.0; 100];
+                assert!(is_finite_all(&v));
+                v[position] = bad;
+                assert!(!is_finite_all(&v));
+            }
+        }
+    }
 }

@@ -5,6 +5,8 @@
 
 mod assignment;
 mod rebalance;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use assignment::assign;
 
@@ -115,8 +117,12 @@ impl<'a> Run<'a> {
         let mut moved = false;
         for (from, to) in moves {
             // A row at the centroid itself shows no direction in which to split.
-            let apart: Vec<u32> =
-                members.of_cluster(to).iter().copied().filter(|row| nearest[*row as usize].1 > 0.0).collect();
+            let apart: Vec<u32> = members
+                .of_cluster(to)
+                .iter()
+                .copied()
+                .filter(|row| nearest[*row as usize].1 > 0.0)
+                .collect();
             if !apart.is_empty() {
                 let row = apart[self.rng.below(apart.len())] as usize;
                 self.split(from, to, row);

@@ -75,3 +75,47 @@ impl Centroids {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn rows(rng: &mut Rng, count: usize, dimension: usize) -> Vec<f32> {
+        (0..count * dimension).map(|_| rng.unit() as f32 - 0.5).collect()
+    }
+
+    #[test]
+    fn the_nearest_come_first_and_equals_by_number() {
+        let centroids = Centroids::new(2, vec![1.0, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0, -1.0, 0.5, 0.0]);
+        let found: Vec<(f32, u32)> = centroids
+            .nearest(&[0.0, 0.0], 4)
+            .into_iter()
+            .map(|(d, c)| (d, c.0))
+            .collect();
+        assert_eq!(found, [(0.25, 4), (1.0, 0), (1.0, 1), (1.0, 3)]);
+        assert_eq!(centroids.nearest(&[0.0, 0.0], 9).len(), 5);
+        assert!(centroids.nearest(&[0.0, 0.0], 0).is_empty());
+    }
+
+    #[test]
+    fn rows_go_to_the_nearest_centroid() {
+        let mut rng = Rng::new(3, 0);
+        for (dimension, clusters, count) in [(1, 1, 1), (3, 700, 300), (40, 513, 129), (97, 20, 5)] {
+            let centroids = Centroids::new(dimension, rows(&mut rng, clusters, dimension));
+            let rows = rows(&mut rng, count, dimension);
+            let assigned = centroids.assign(&rows);
+            assert_eq!(assigned.len(), count);
+            for (row, assigned) in rows.chunks_exact(dimension).zip(assigned) {
+                let distance = |c: u32| crate::distance::squared(row, centroids.get(ClusterNo(c)));
+                let least = (0..clusters as u32).map(distance).fold(f32::INFINITY, f32::min);
+                assert!(
+                    distance(assigned.0) <= least + 1e-5,
+                    "dimension {dimension}, {clusters} clusters"
+                );
+                let (routed, number) = centroids.nearest(row, 1)[0];
+                assert!((routed - least).abs() <= 1e-5 && distance(number.0) <= least + 1e-5);
+            }
+        }
+    }
+}

@@ -4,6 +4,8 @@
 
 mod centroids;
 mod probing;
+#[cfg(test)]
+mod tests;
 
 pub use centroids::Centroids;
 pub use probing::{Learned, Probing};

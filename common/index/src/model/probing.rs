@@ -331,3 +331,49 @@ fn keep_least(best: &mut Vec<(f32, u32)>, count: usize) {
         best.truncate(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_is_interpolated() {
+        let probing = Probing {
+            clusters: 512,
+            n_probes: [40, 90],
+            refine: [40, 250],
+        };
+        assert_eq!([1, 10, 100].map(|k| probing.n_probes(k)), [40, 40, 90]);
+        assert_eq!(
+            [1, 10, 100, 1_000].map(|k| probing.refine(k)),
+            [40, 40, 250, 2_500]
+        );
+        let ks: Vec<usize> = (1..20_000).collect();
+        assert!(ks.iter().map(|k| probing.n_probes(*k)).is_sorted());
+        assert!(ks.iter().map(|k| probing.refine(*k)).is_sorted());
+        assert!(
+            ks.iter()
+                .all(|k| probing.refine(*k) >= *k && probing.n_probes(*k) <= 512)
+        );
+        assert_eq!(probing.n_probes(100_000), 512);
+    }
+
+    #[test]
+    fn few_candidates_are_paid_for_with_probes() {
+        let neighbour = |by_cluster, by_estimate| Neighbour {
+            by_cluster,
+            by_estimate,
+        };
+        let neighbours = [
+            neighbour(0, 0),
+            neighbour(1, 50),
+            neighbour(2, 1),
+            neighbour(9, 3),
+        ];
+        let choice = |sampled, wanted| choose(&neighbours, 30, sampled, wanted).unwrap();
+        assert_eq!((choice(30.0, 3).n_probes, choice(30.0, 3).reached), (10, 3));
+        assert_eq!((choice(60.0, 3).n_probes, choice(60.0, 3).reached), (3, 3));
+        assert_eq!((choice(2.0, 3).n_probes, choice(2.0, 3).reached), (3, 2));
+        assert!(choose(&neighbours, 30, 0.0, 3).is_none());
+    }
+}
