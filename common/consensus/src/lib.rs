@@ -12,7 +12,9 @@
 
 mod group;
 mod state_machine;
+mod watermark;
 mod writer;
 
 pub use group::{Group, ProposeError};
 pub use state_machine::{Entry, LogIndex, StateMachine, StorageFault};
+pub use watermark::{Watermark, WatermarkError};

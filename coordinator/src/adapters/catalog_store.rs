@@ -3,8 +3,8 @@
 use super::catalog_codec::{decode_command, decode_record, encode_command, encode_record};
 use crate::domain::{Catalog, Command, IndexRecord, Rejection};
 use parking_lot::RwLock;
-use rocksdb::{DB, Options, WriteBatch, WriteOptions};
-use sealdex_consensus::{Entry, Group, LogIndex, ProposeError, StateMachine, StorageFault};
+use rocksdb::{DB, DBRecoveryMode, Options, WriteBatch, WriteOptions};
+use sealdex_consensus::{Entry, Group, LogIndex, ProposeError, StateMachine, StorageFault, Watermark};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,6 +71,8 @@ impl CatalogHandle {
 }
 
 struct CatalogStore {
+    // Before `db`: the last mark is written while the database is still whole.
+    watermark: Watermark,
     db: DB,
     applied: LogIndex,
     view: Arc<RwLock<Catalog>>,
@@ -82,7 +84,12 @@ impl CatalogStore {
         options.create_if_missing(true);
         options.set_paranoid_checks(true);
         options.set_keep_log_file_num(4);
-        let db = DB::open(&options, path).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        options.set_track_and_verify_wals_in_manifest(true);
+        std::fs::create_dir_all(path).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        let db = DB::open(&options, path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        let watermark = Watermark::open(&path.join("watermark"), db.latest_sequence_number())
+            .map_err(|e| CatalogError::Storage(e.to_string()))?;
         let applied = match db
             .get(APPLIED_KEY)
             .map_err(|e| CatalogError::Storage(e.to_string()))?
@@ -102,6 +109,7 @@ impl CatalogStore {
             }
         }
         Ok(Self {
+            watermark,
             db,
             applied,
             view: Arc::new(RwLock::new(Catalog::restore(records))),
@@ -143,6 +151,9 @@ impl StateMachine for CatalogStore {
         self.db.write_opt(batch, &durable).map_err(|e| StorageFault {
             reason: e.to_string(),
         })?;
+        self.watermark
+            .reached(self.db.latest_sequence_number())
+            .map_err(|reason| StorageFault { reason })?;
         if erased {
             self.purge()?;
         }
@@ -226,7 +237,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = b"a bundle that must not be found again";
         let found = || {
-            std::fs::read_dir(dir.path()).unwrap().any(|file| {
+            std::fs::read_dir(dir.path().join("db")).unwrap().any(|file| {
                 let bytes = std::fs::read(file.unwrap().path()).unwrap();
                 bytes.windows(bundle.len()).any(|window| window == bundle)
             })

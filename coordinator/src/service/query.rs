@@ -226,9 +226,13 @@ impl Round<'_> {
         if enough || (all_probed && !cut_off) {
             Verdict::Enough
         } else if all_probed || cut_off {
-            Verdict::Widen { probes: breadth.probes }
+            Verdict::Widen {
+                probes: breadth.probes,
+            }
         } else {
-            Verdict::Widen { probes: breadth.probes.saturating_mul(WIDENING) }
+            Verdict::Widen {
+                probes: breadth.probes.saturating_mul(WIDENING),
+            }
         }
     }
 
@@ -246,7 +250,11 @@ impl Round<'_> {
         let as_many_more = (self.query.top_k as f64 / selectivity).ceil() as usize;
         let by_selectivity = self.model.model.probing.n_probes(as_many_more);
         let too_few = scored < (self.query.top_k as u64).saturating_mul(MATCHES_PER_NEIGHBOUR);
-        let by_count = if too_few { breadth.probes.saturating_mul(WIDENING) } else { 0 };
+        let by_count = if too_few {
+            breadth.probes.saturating_mul(WIDENING)
+        } else {
+            0
+        };
         let wanted = by_selectivity.max(by_count).min(clusters);
         (wanted > breadth.probes).then_some(wanted)
     }

@@ -1,12 +1,11 @@
 //! The database of a node: opening it, reading it consistently, and the one way to change it.
 
 use super::families::Family;
-use super::watermark::Watermark;
 use rocksdb::{
     Cache, DB, DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel, Options,
     ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
-use sealdex_consensus::StorageFault;
+use sealdex_consensus::{StorageFault, Watermark};
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
 

@@ -4,7 +4,6 @@ mod db;
 mod families;
 mod format;
 mod keys;
-mod watermark;
 
 pub(crate) use db::{Batch, Database, Pinned, View};
 pub(crate) use families::Family;

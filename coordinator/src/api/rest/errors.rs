@@ -1,7 +1,7 @@
 //! Refusals as HTTP: `{"status_code", "detail"}`, and for a body of the wrong shape the list that FastAPI's clients
 //! know. The one place where our errors meet status codes.
 
-use super::json::{Malformed, Place};
+use super::json::Malformed;
 use super::reply;
 use crate::service::ServiceError;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -146,6 +146,7 @@ fn unprocessable(kind: &'static str, loc: Value, msg: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::Place;
     use super::super::json::{Fault, parse};
     use super::*;
     use http_body_util::BodyExt;

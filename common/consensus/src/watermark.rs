@@ -26,7 +26,7 @@ const GATHER: Duration = Duration::from_millis(100);
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 
 /// The file and the thread that writes it.
-pub(super) struct Watermark {
+pub struct Watermark {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
@@ -45,7 +45,7 @@ struct State {
 
 impl Watermark {
     /// Opens or creates the file. `Err(Lost)` if the database has come back with less than the file says was synced.
-    pub(super) fn open(path: &Path, recovered: u64) -> Result<Self, WatermarkError> {
+    pub fn open(path: &Path, recovered: u64) -> Result<Self, WatermarkError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -77,7 +77,7 @@ impl Watermark {
     }
 
     /// Everything up to `sequence` is synced. An error means that the file could not be written.
-    pub(super) fn reached(&self, sequence: u64) -> Result<(), String> {
+    pub fn reached(&self, sequence: u64) -> Result<(), String> {
         let mut state = self.shared.state.lock();
         if sequence > state.reached {
             state.reached = sequence;
@@ -86,14 +86,13 @@ impl Watermark {
         state.fault.clone().map_or(Ok(()), Err)
     }
 
-    #[cfg(test)]
-    pub(super) fn wait_until_written(&self) {
+    /// Waits until the file holds what was reached.
+    pub fn wait_until_written(&self) {
         while self.is_behind() {
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    #[cfg(test)]
     fn is_behind(&self) -> bool {
         let state = self.shared.state.lock();
         state.reached != state.written
@@ -113,11 +112,13 @@ impl Drop for Watermark {
 
 /// Why a database must not be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WatermarkError {
+pub enum WatermarkError {
+    /// The database came back with less than it had synced.
     #[error(
         "the write-ahead log is damaged: writes that were acknowledged are missing; restore this node from a replica or a backup"
     )]
     Lost,
+    /// The file cannot be read or written.
     #[error("the watermark file: {0}")]
     Io(#[from] io::Error),
 }
