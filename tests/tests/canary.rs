@@ -36,7 +36,7 @@ async fn nothing_readable_reaches_disk_or_log() {
             expect_nowhere(&mut scanner, item);
         }
         let settings = json!({"dimension": DIMENSION, "storage_precision": precision});
-        let index = Index::create(&server.http, precision, &key, settings).await;
+        let index = Index::create(&server.http, &index_name(precision), &key, settings).await;
         live_through_everything(&index, &canaries, &mut random, &mut scanner).await;
     }
     // Once while the server runs and its logs are fresh, once after a kill and a restart that read them back.
@@ -60,6 +60,7 @@ async fn nothing_readable_reaches_disk_or_log() {
         requests > 50,
         "the log tells of {requests} requests only; it is elsewhere, or not at its most talkative"
     );
+    an_index_name_is_found(&home);
     a_planted_canary_is_found(&scanner, &home, &mut random);
 }
 
@@ -187,6 +188,20 @@ fn assert_clean(scanner: &Scanner, home: &Home) -> (usize, u64) {
         &report.finds[..report.finds.len().min(20)]
     );
     (report.files + 1, report.bytes + log.len() as u64)
+}
+
+/// Names of indexes are no secrets and stand in the catalogue as they are: what is written in the clear is found where it stands.
+fn an_index_name_is_found(home: &Home) {
+    let mut scanner = Scanner::default();
+    scanner.add_text("index name", index_name("float16").as_bytes());
+    assert!(
+        !scanner.scan_folder(&home.data()).finds.is_empty(),
+        "the scanner is blind to this data directory"
+    );
+}
+
+fn index_name(precision: &str) -> String {
+    format!("an index of {precision} vectors")
 }
 
 /// One file per form of one secret, hidden in noise in the data directory itself.
