@@ -9,6 +9,8 @@ mod codec;
 mod int8;
 mod pq4;
 mod scorer;
+#[cfg(test)]
+mod tests;
 
 pub use codec::Codec;
 pub use scorer::Scorer;
