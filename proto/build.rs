@@ -6,6 +6,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(FILES, ["proto"])?;
-    prost_build::Config::new().bytes(["."]).skip_debug(["."]).compile_fds(descriptors)?;
+    prost_build::Config::new()
+        .bytes(["."])
+        .skip_debug(["."])
+        .compile_fds(descriptors)?;
     Ok(())
 }

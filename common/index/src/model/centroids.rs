@@ -1,7 +1,15 @@
 //! The centroids of a generation, and which of them are nearest.
 
+use super::coarse::Coarse;
 use crate::kernel::{self, Isa};
 use sealdex_core::ClusterNo;
+use std::cmp::Ordering;
+
+/// From this many values on, a first look in 8 bits saves time.
+const COARSE_FROM: usize = 16 * 1024;
+/// What the first look lets through: this many times the number wanted, and some more.
+const COARSE_FACTOR: f64 = 1.25;
+const COARSE_MORE: usize = 8;
 
 /// Centroids in prepared space.
 #[derive(Clone)]
@@ -10,6 +18,7 @@ pub struct Centroids {
     values: Vec<f32>,
     /// Half the squared length of each.
     half_squares: Vec<f32>,
+    coarse: Option<Coarse>,
 }
 
 impl Centroids {
@@ -51,20 +60,36 @@ impl Centroids {
 
     /// The `count` nearest to `query`, each with its squared distance; nearest first, equals by number.
     pub(super) fn nearest(&self, query: &[f32], count: usize) -> Vec<(f32, ClusterNo)> {
-        let isa = Isa::best();
-        let square = kernel::dot(isa, query, query);
+        let square = kernel::dot(Isa::best(), query, query);
         let mut products = vec![0.0; self.len()];
-        kernel::dots(isa, query, &self.values, &mut products);
-        let distance = |(product, half): (&f32, &f32)| (square + 2.0 * (half - product)).max(0.0);
-        let distances = products.iter().zip(&self.half_squares).map(distance);
-        let mut all: Vec<(f32, ClusterNo)> = distances.zip((0..).map(ClusterNo)).collect();
-        let order = |a: &(f32, ClusterNo), b: &(f32, ClusterNo)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-        if count < all.len() {
-            all.select_nth_unstable_by(count, order);
-            all.truncate(count);
-        }
-        all.sort_unstable_by(order);
-        all
+        let wide = (count as f64 * COARSE_FACTOR) as usize + COARSE_MORE;
+        let nearest = match &self.coarse {
+            Some(coarse) if wide < self.len() / 2 => {
+                coarse.products(query, &mut products);
+                let mut found = least(self.distances(square, &products), wide);
+                for (distance, cluster) in &mut found {
+                    let product = kernel::dot(Isa::best(), query, self.get(*cluster));
+                    *distance = self.distance(square, product, *cluster);
+                }
+                found
+            }
+            _ => {
+                kernel::dots(Isa::best(), query, &self.values, &mut products);
+                self.distances(square, &products).collect()
+            }
+        };
+        let mut nearest = least(nearest.into_iter(), count);
+        nearest.sort_unstable_by(order);
+        nearest
+    }
+
+    fn distances(&self, square: f32, products: &[f32]) -> impl Iterator<Item = (f32, ClusterNo)> {
+        let numbered = products.iter().zip((0..).map(ClusterNo));
+        numbered.map(move |(product, cluster)| (self.distance(square, *product, cluster), cluster))
+    }
+
+    fn distance(&self, square: f32, product: f32, cluster: ClusterNo) -> f32 {
+        (square + 2.0 * (self.half_squares[cluster.0 as usize] - product)).max(0.0)
     }
 
     /// The nearest to each of `rows`; equals by number.
@@ -74,6 +99,20 @@ impl Centroids {
             .map(|(cluster, _)| ClusterNo(cluster))
             .collect()
     }
+}
+
+/// The `count` least, in any order.
+fn least(all: impl Iterator<Item = (f32, ClusterNo)>, count: usize) -> Vec<(f32, ClusterNo)> {
+    let mut all: Vec<(f32, ClusterNo)> = all.collect();
+    if count < all.len() {
+        all.select_nth_unstable_by(count, order);
+        all.truncate(count);
+    }
+    all
+}
+
+fn order(a: &(f32, ClusterNo), b: &(f32, ClusterNo)) -> Ordering {
+    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
 #[cfg(test)]

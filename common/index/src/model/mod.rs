@@ -3,6 +3,7 @@
 //! A value that is made once and then only read. Knows nothing of where its bytes are kept or how they are sealed.
 
 mod centroids;
+mod coarse;
 mod probing;
 #[cfg(test)]
 mod tests;

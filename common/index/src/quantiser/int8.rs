@@ -41,7 +41,7 @@ pub(super) fn encode(prepared: &[f32], centroid: &[f32], out: &mut Vec<u8>) {
 }
 
 /// The largest magnitude.
-fn largest(values: &[f32]) -> f32 {
+pub(crate) fn largest(values: &[f32]) -> f32 {
     // Magnitudes order as their bits do, and a maximum of integers becomes vector code.
     f32::from_bits(values.iter().map(|value| value.abs().to_bits()).fold(0, u32::max))
 }

@@ -13,6 +13,7 @@ mod scorer;
 mod tests;
 
 pub use codec::Codec;
+pub(crate) use int8::largest;
 pub use scorer::Scorer;
 
 use crate::kernel::{self, Isa};
@@ -190,7 +191,7 @@ impl Quantiser {
 
 /// The integer nearest to `value`, in the low bits: adding this constant leaves no room for a fraction. For magnitudes
 /// up to 2^22; unlike a conversion, becomes vector code on every machine.
-fn round_to_bits(value: f32) -> u32 {
+pub(crate) fn round_to_bits(value: f32) -> u32 {
     (value + 12_582_912.0).to_bits()
 }
 
