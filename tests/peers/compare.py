@@ -38,9 +38,10 @@ STARTUP_SECONDS = 120
 STOP_SECONDS = 30
 # The peer's recall comes from rerank_mult, ours from n_probes: each is given the range in which it is good.
 SWEEPS = {
-    "cyborgdb": ["--probes", "auto,64", "--rerank-mult", "auto,100,1000"],
+    "cyborgdb": ["--probes", "auto,64", "--rerank-mult", "auto,200,400,1000"],
     "sealdex": ["--probes", "auto,2,4,8,16,32,64"],
 }
+BATCH = 1000
 PARTS = "ingest,query,batch,filter,upsert,mixed"
 
 
@@ -121,6 +122,7 @@ def bench(name, arguments, pid, data_dir, port, report):
     command = [sealdex_binary(arguments), "bench", "--url", f"http://127.0.0.1:{port}", "--metric", arguments.metric]
     command += ["--pid", pid, "--data-dir", data_dir, "--parts", arguments.parts, "--output", report]
     command += ["--seconds", arguments.seconds, "--max-seconds", arguments.max_seconds, "--timeout", 600]
+    command += ["--batch-queries", BATCH]
     for option in ("data", "queries", "truth", "limit"):
         if getattr(arguments, option) is not None:
             command += [f"--{option}", getattr(arguments, option)]
@@ -200,7 +202,7 @@ def table(reports):
 def ingest_rows(peer, own):
     def ready_rate(report):
         ingest = report.get("ingest")
-        if ingest and ingest["train_seconds"] is not None:
+        if ingest and "train_seconds" in ingest:
             return report["data"]["vectors"] / (ingest["upload_seconds"] + ingest["train_seconds"])
         return None
 
@@ -218,10 +220,10 @@ def query_rows(peer, own):
         sides = [[p for p in points(report, "query") if p["clients"] == clients] for report in (peer, own)]
         default = [next((p for p in side if p["n_probes"] == p["rerank_mult"] == "auto"), None) for side in sides]
         rows.append(compare(f"queries/s, {who}, default parameters", *default))
-        rows.append(latency(f"  p99 ms", *default))
+        rows.append(latency("  p99 ms", *default))
         rows += [compare(f"queries/s, {who}, recall >= {recall}", *matched(sides, recall)) for recall in RECALLS]
-    sides = [[p for p in points(report, "batch") if p["per_request"] == 1000] for report in (peer, own)]
-    rows.append(compare("queries/s, 1,000 per request, recall >= 0.95", *matched(sides, 0.95)))
+    sides = [[p for p in points(report, "batch") if p["per_request"] == BATCH] for report in (peer, own)]
+    rows.append(compare(f"queries/s, {BATCH:,} per request, recall >= 0.95", *matched(sides, 0.95)))
     return rows
 
 

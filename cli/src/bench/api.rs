@@ -98,6 +98,15 @@ impl TrainingStatus {
     }
 }
 
+/// What get says of an item.
+#[derive(Deserialize)]
+pub(super) struct Item {
+    #[serde(default)]
+    pub(super) vector: Vec<f32>,
+    #[serde(default)]
+    pub(super) metadata: Value,
+}
+
 #[derive(Deserialize)]
 struct Outcome {
     status: String,
@@ -168,6 +177,17 @@ impl Api {
             .call("/v1/vectors/num_vectors", index.request(json!({})))
             .await?;
         Ok(count.result)
+    }
+
+    /// The item of this id, if there is one.
+    pub(super) async fn item(&mut self, index: &Index, id: &str) -> Result<Option<Item>, ClientError> {
+        #[derive(Deserialize)]
+        struct Reply {
+            results: Vec<Item>,
+        }
+        let fields = json!({"ids": [id], "include": ["vector", "metadata"]});
+        let reply: Reply = self.call("/v1/vectors/get", index.request(fields)).await?;
+        Ok(reply.results.into_iter().next())
     }
 
     /// What is being trained.

@@ -19,7 +19,7 @@ pub(crate) struct BenchArgs {
     /// Vectors to store: .npy (float16, float32, float64) or .fvecs.
     #[arg(long, value_name = "FILE", help_heading = "Data", conflicts_with = "generate")]
     pub(super) data: Option<PathBuf>,
-    /// Made-up vectors instead: clustered:ROWSxDIMENSION[:INTRINSIC]. The greater INTRINSIC, the harder.
+    /// Made-up vectors instead, `clustered:ROWSxDIMENSION[:INTRINSIC]`. The greater INTRINSIC, the harder.
     #[arg(
         long,
         value_name = "SHAPE",

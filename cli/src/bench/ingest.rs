@@ -5,7 +5,7 @@ use super::ask::base64_of;
 use super::client::{ClientError, Connection};
 use super::error::BenchError;
 use super::progress;
-use super::report::Ingest;
+use super::report::{Ingest, Training};
 use super::run::Bench;
 use super::stats::Latency;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 /// How often automatic training is looked after.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Uploads everything; training fields are still empty.
+/// Uploads everything.
 pub(super) async fn upload(bench: &Arc<Bench>) -> Result<Ingest, BenchError> {
     let progress = progress::bar(bench.data.stored.len(), "upload");
     let next = Arc::new(AtomicUsize::new(0));
@@ -40,14 +40,12 @@ pub(super) async fn upload(bench: &Arc<Bench>) -> Result<Ingest, BenchError> {
         vectors_per_second: bench.data.stored.len() as f64 / seconds,
         latency: Latency::of(latencies)
             .ok_or_else(|| BenchError::Mismatch("there is nothing to upload".into()))?,
-        train_seconds: None,
-        is_trained: false,
-        n_lists: 0,
+        training: None,
     })
 }
 
-/// Trains, or waits for automatic training, and notes how long that took.
-pub(super) async fn train(bench: &Bench, ingest: &mut Ingest) -> Result<(), BenchError> {
+/// Trains, or waits for automatic training.
+pub(super) async fn train(bench: &Bench) -> Result<Training, BenchError> {
     let progress = progress::spinner("training");
     let patience = Duration::from_secs(bench.args.train_timeout);
     let started = Instant::now();
@@ -59,12 +57,14 @@ pub(super) async fn train(bench: &Bench, ingest: &mut Ingest) -> Result<(), Benc
             .train(&bench.index, bench.args.lists, patience)
             .await?;
     }
-    ingest.train_seconds = Some(started.elapsed().as_secs_f64());
+    let train_seconds = started.elapsed().as_secs_f64();
     progress.finish_and_clear();
     let Description { is_trained, n_lists } = bench.api().describe(&bench.index).await?;
-    ingest.is_trained = is_trained;
-    ingest.n_lists = n_lists;
-    Ok(())
+    Ok(Training {
+        train_seconds,
+        is_trained,
+        n_lists,
+    })
 }
 
 /// Until nothing is being trained, and the index is trained unless it is too small to be trained unasked.

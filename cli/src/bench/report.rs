@@ -56,8 +56,16 @@ pub(super) struct Ingest {
     pub(super) vectors_per_second: f64,
     /// Of the batches.
     pub(super) latency: Latency,
-    /// `None` if the index was not trained.
-    pub(super) train_seconds: Option<f64>,
+    /// `None` if the run did not come so far.
+    #[serde(flatten)]
+    pub(super) training: Option<Training>,
+}
+
+/// How training went.
+#[derive(Serialize)]
+pub(super) struct Training {
+    pub(super) train_seconds: f64,
+    /// A server may find an index too small to be worth it.
     pub(super) is_trained: bool,
     pub(super) n_lists: u64,
 }
@@ -65,7 +73,11 @@ pub(super) struct Ingest {
 impl Ingest {
     /// Vectors per second until the index is ready, training included.
     pub(super) fn ready_rate(&self, vectors: usize) -> f64 {
-        vectors as f64 / (self.upload_seconds + self.train_seconds.unwrap_or(0.0))
+        let training = self
+            .training
+            .as_ref()
+            .map_or(0.0, |training| training.train_seconds);
+        vectors as f64 / (self.upload_seconds + training)
     }
 }
 

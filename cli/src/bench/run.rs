@@ -154,27 +154,51 @@ async fn load(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchError>
         .api()
         .create(&bench.index, bench.data.stored.width(), bench.data.metric)
         .await?;
-    let mut ingest = ingest::upload(bench).await?;
+    report.ingest = Some(ingest::upload(bench).await?);
     bench.note_footprint(report, "loaded")?;
     if bench.args.untrained {
         query::untrained(bench, report).await?;
     }
-    let trained = ingest::train(bench, &mut ingest).await;
-    report.ingest = Some(ingest);
-    trained?;
+    let training = ingest::train(bench).await?;
+    if let Some(ingest) = &mut report.ingest {
+        ingest.training = Some(training);
+    }
     bench.note_footprint(report, "trained")
 }
 
+/// A few items tell whether the index was loaded with the same data and options.
 async fn check_reused(bench: &Bench) -> Result<(), BenchError> {
-    let (found, expected) = (
-        bench.api().count(&bench.index).await?,
-        bench.data.stored.len() as u64,
-    );
-    if found == expected {
-        return Ok(());
+    let mut api = bench.api();
+    let (found, expected) = (api.count(&bench.index).await?, bench.data.stored.len());
+    let mismatch = |what: String| {
+        let cure = "give the data and options it was loaded with, --seed included";
+        Err(BenchError::Mismatch(format!("--reuse: {what}; {cure}")))
+    };
+    if found != expected as u64 {
+        return mismatch(format!("the index holds {found} items, the data {expected}"));
     }
-    let cure = "give the data and options it was loaded with";
-    Err(BenchError::Mismatch(format!(
-        "the index holds {found} items, the data {expected}; {cure}"
-    )))
+    for row in [0, expected / 2, expected - 1] {
+        let Some(item) = api.item(&bench.index, &row.to_string()).await? else {
+            return mismatch(format!("the index has no item {row}"));
+        };
+        if !is_same(&item.vector, bench.data.stored.row(row)) {
+            return mismatch(format!("item {row} is another vector than row {row} of the data"));
+        }
+        if bench
+            .fields
+            .as_ref()
+            .is_some_and(|fields| fields.of(row) != item.metadata)
+        {
+            return mismatch(format!(
+                "item {row} lacks the metadata that filters need (--metadata)"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Equal but for the rounding of a server that stores half precision.
+fn is_same(stored: &[f32], given: &[f32]) -> bool {
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= b.abs() * 1e-3 + 1e-6;
+    stored.len() == given.len() && stored.iter().zip(given).all(close)
 }

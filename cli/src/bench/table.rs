@@ -66,10 +66,15 @@ fn heading(report: &Report) -> String {
 }
 
 fn ingest_lines(ingest: &Ingest, vectors: usize) -> String {
-    let trained = match (ingest.train_seconds, ingest.is_trained) {
-        (Some(seconds), true) => format!("{seconds:.2} s, {} clusters", ingest.n_lists),
-        (Some(seconds), false) => format!("{seconds:.2} s, after which the index is still untrained"),
-        (None, _) => "not trained".into(),
+    let trained = match &ingest.training {
+        Some(training) if training.is_trained => {
+            format!("{:.2} s, {} clusters", training.train_seconds, training.n_lists)
+        }
+        Some(training) => format!(
+            "{:.2} s, after which the index is still untrained",
+            training.train_seconds
+        ),
+        None => "not reached".into(),
     };
     format!(
         "upload    {} vectors/s, {:.2} s; per batch {}\ntrain     {trained}\nready     {} vectors/s in all",
