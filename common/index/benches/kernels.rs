@@ -102,6 +102,30 @@ fn floats(criterion: &mut Criterion) {
     });
 }
 
+fn bytes(criterion: &mut Criterion) {
+    let coded: Vec<i8> = values((CENTROIDS + 1) * 384)
+        .iter()
+        .map(|value| (value * 127.0) as i8)
+        .collect();
+    let (query, rows) = coded.split_at(384);
+    let mut out = vec![0; CENTROIDS];
+    each(criterion, "route 512 x 384 in bytes", CENTROIDS, |group, isa| {
+        group.bench_function(isa.name(), |bencher| {
+            bencher.iter(|| kernel::byte_dots(isa, black_box(query), black_box(rows), &mut out));
+        });
+    });
+}
+
+fn products(criterion: &mut Criterion) {
+    let (rows, centroids) = (values(128 * 384), values(CENTROIDS * 384));
+    let mut out = vec![0.0; 128 * CENTROIDS];
+    each(criterion, "assign to 512 x 384", 128, |group, isa| {
+        group.bench_function(isa.name(), |bencher| {
+            bencher.iter(|| kernel::products(isa, 384, black_box(&rows), black_box(&centroids), &mut out));
+        });
+    });
+}
+
 fn coding(criterion: &mut Criterion) {
     let (row, books) = (values(384), values(192 * 32));
     let books = books.as_chunks().0;
@@ -133,5 +157,5 @@ fn coding(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, scans, floats, coding);
+criterion_group!(benches, scans, floats, bytes, products, coding);
 criterion_main!(benches);

@@ -149,6 +149,11 @@ pub fn int8_dots(
     dispatch!(isa, int8_dots, query, rows, row_bytes, offset, each)
 }
 
+/// The sums of products of `query` with each of `rows`, which are as long as it is. No value is -128.
+pub fn byte_dots(isa: Isa, query: &[i8], rows: &[i8], out: &mut [i32]) {
+    dispatch!(isa, byte_dots, query, rows, out)
+}
+
 /// Calls `each` with every block that has a row whose sum of table entries is at most `limit`: its number, those rows
 /// as bits, and the sums of all 32 rows. Entries have 7 bits.
 pub fn pq4_scan(

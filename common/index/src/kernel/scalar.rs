@@ -90,6 +90,20 @@ pub(super) fn int8_dot(query: &[i16], code: &[u8]) -> i32 {
     products.fold(0, i32::wrapping_add)
 }
 
+pub(super) fn byte_dots(query: &[i8], rows: &[i8], out: &mut [i32]) {
+    for (row, out) in rows.chunks_exact(query.len()).zip(out) {
+        *out = byte_dot(query, row);
+    }
+}
+
+/// At most 16,384 products of 127 by 127: far from leaving 32 bits.
+#[inline(always)]
+pub(super) fn byte_dot(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).fold(0i32, |sum, (a, b)| {
+        sum.wrapping_add(i32::from(*a) * i32::from(*b))
+    })
+}
+
 pub(super) fn pq4_scan(
     tables: &[[u8; 32]],
     blocks: &[u8],

@@ -78,6 +78,25 @@ proptest! {
     }
 
     #[test]
+    fn bytes_give_the_same_products_with_each_other(
+        length in 1usize..150, rows in 0usize..10, bytes in prop::collection::vec(-127i8..=127, 11 * 150),
+        extreme in prop::option::of(prop_oneof![Just(127i8), Just(-127)]),
+    ) {
+        let mut query = bytes[..length].to_vec();
+        if let Some(extreme) = extreme {
+            query.fill(extreme);
+        }
+        let rows = &bytes[150..150 + rows * length];
+        let product = |row: &[i8]| -> i32 { query.iter().zip(row).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum() };
+        let expected: Vec<i32> = rows.chunks_exact(length).map(product).collect();
+        for isa in Isa::available() {
+            let mut out = vec![7; expected.len()];
+            byte_dots(isa, &query, rows, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", isa.name());
+        }
+    }
+
+    #[test]
     fn floats_differ_by_rounding_only(
         pairs in prop::collection::vec((float(), float()), 1..300),
     ) {
@@ -164,6 +183,11 @@ fn the_largest_entries_do_not_overflow() {
 
 #[test]
 fn the_largest_bytes_do_not_overflow() {
+    for isa in Isa::available() {
+        let (query, row, mut out) = (vec![127i8; 16_384], vec![-127i8; 16_384], [0]);
+        byte_dots(isa, &query, &row, &mut out);
+        assert_eq!(out, [-127 * 127 * 16_384]);
+    }
     for dimension in [17, 512, 16_384] {
         let value = (i32::MAX / 128 / dimension as i32).min(32_767) as i16;
         let query = vec![-value; dimension];

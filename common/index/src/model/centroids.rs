@@ -28,10 +28,12 @@ impl Centroids {
             .chunks_exact(dimension)
             .map(|c| kernel::dot(Isa::best(), c, c) / 2.0)
             .collect();
+        let coarse = (values.len() >= COARSE_FROM).then(|| Coarse::new(dimension, &values));
         Self {
             dimension,
             values,
             half_squares,
+            coarse,
         }
     }
 
@@ -135,6 +137,27 @@ mod tests {
         assert_eq!(found, [(0.25, 4), (1.0, 0), (1.0, 1), (1.0, 3)]);
         assert_eq!(centroids.nearest(&[0.0, 0.0], 9).len(), 5);
         assert!(centroids.nearest(&[0.0, 0.0], 0).is_empty());
+    }
+
+    #[test]
+    fn a_first_look_loses_next_to_nothing() {
+        let mut rng = Rng::new(6, 0);
+        let centroids = Centroids::new(96, rows(&mut rng, 512, 96));
+        let exact = Centroids {
+            coarse: None,
+            ..centroids.clone()
+        };
+        let mut missed = 0;
+        for query in rows(&mut rng, 50, 96).chunks_exact(96) {
+            let (found, expected) = (centroids.nearest(query, 40), exact.nearest(query, 40));
+            missed += expected
+                .iter()
+                .filter(|(_, cluster)| found.iter().all(|(_, other)| other != cluster))
+                .count();
+            assert!(found.is_sorted_by(|a, b| a.0 <= b.0) && found.len() == 40);
+            assert_eq!(centroids.nearest(query, 400).len(), 400);
+        }
+        assert!(missed <= 2, "{missed} of 2,000");
     }
 
     #[test]

@@ -36,7 +36,11 @@ impl Coarse {
 /// Appends codes of -127 to 127 and gives what one step of them stands for.
 fn encode(row: &[f32], codes: &mut Vec<i8>) -> f32 {
     let scale = largest(row) / CODE_MAX;
-    let inverse = if scale > 0.0 { (1.0 / scale).min(f32::MAX) } else { 0.0 };
+    let inverse = if scale > 0.0 {
+        (1.0 / scale).min(f32::MAX)
+    } else {
+        0.0
+    };
     codes.extend(row.iter().map(|value| round_to_bits(value * inverse) as i8));
     scale
 }
@@ -50,13 +54,17 @@ mod tests {
     fn products_are_right_to_a_hundredth() {
         let mut rng = Rng::new(4, 0);
         for dimension in [1, 31, 32, 33, 100, 384] {
-            let mut values = |count: usize| -> Vec<f32> { (0..count).map(|_| rng.unit() as f32 - 0.5).collect() };
+            let mut values =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| rng.unit() as f32 - 0.5).collect() };
             let (query, rows) = (values(dimension), values(9 * dimension));
             let mut out = [0.0; 9];
             Coarse::new(dimension, &rows).products(&query, &mut out);
             for (row, product) in rows.chunks_exact(dimension).zip(out) {
                 let exact = kernel::dot(Isa::best(), &query, row);
-                assert!((product - exact).abs() <= 0.01 * (dimension as f32).sqrt() / 4.0, "{product}, not {exact}");
+                assert!(
+                    (product - exact).abs() <= 0.01 * (dimension as f32).sqrt() / 4.0,
+                    "{product}, not {exact}"
+                );
             }
         }
     }

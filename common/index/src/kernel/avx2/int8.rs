@@ -1,10 +1,11 @@
-//! Products of 16-bit integers with signed bytes.
+//! Products with signed bytes: of 16-bit integers, or of other bytes.
 
 use crate::kernel::scalar;
 use std::arch::x86_64::*;
 
 /// Values of one step.
 const STEP: usize = 16;
+const BYTE_STEP: usize = 32;
 
 /// Four rows at a time share the loads of the query. No sum leaves 32 bits, as the caller has seen to.
 #[target_feature(enable = "avx2,fma")]
@@ -39,6 +40,45 @@ pub(in crate::kernel) fn int8_dots(
     }
 }
 
+/// Pairs of products of an unsigned byte with a signed one are added in 16 bits, which 2 * 127 * 127 does not leave. So
+/// the query's sign is moved to the row.
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::kernel) fn byte_dots(query: &[i8], rows: &[i8], out: &mut [i32]) {
+    let (steps, query_rest) = query.as_chunks::<BYTE_STEP>();
+    let mut outs = out.iter_mut();
+    for rows in rows.chunks(4 * query.len()) {
+        let count = rows.len() / query.len();
+        let a = byte_row(rows, query.len(), 0);
+        let (b, c, d) = (
+            byte_row(rows, query.len(), 1),
+            byte_row(rows, query.len(), 2),
+            byte_row(rows, query.len(), 3),
+        );
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for ((((query, a), b), c), d) in steps.iter().zip(a.0).zip(b.0).zip(c.0).zip(d.0) {
+            let query = load_bytes(query);
+            let magnitudes = _mm256_abs_epi8(query);
+            for (row, sum) in [a, b, c, d].into_iter().zip(&mut sums) {
+                let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(load_bytes(row), query));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+            }
+        }
+        let totals = totals(sums);
+        let rests = [a.1, b.1, c.1, d.1];
+        for row in 0..count {
+            let Some(out) = outs.next() else { return };
+            *out = totals[row] + scalar::byte_dot(query_rest, rests[row]);
+        }
+    }
+}
+
+/// A row in steps and what is left of it; the last one instead of one behind it.
+#[inline(always)]
+fn byte_row(rows: &[i8], length: usize, number: usize) -> (&[[i8; BYTE_STEP]], &[i8]) {
+    let last = rows.len() / length - 1;
+    rows[number.min(last) * length..][..length].as_chunks()
+}
+
 /// The total of each register.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -70,4 +110,11 @@ fn load_query(values: &[i16; STEP]) -> __m256i {
 fn load_code(bytes: &[u8; STEP]) -> __m256i {
     // SAFETY: reads the 16 bytes of the reference, of any alignment.
     _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn load_bytes(bytes: &[i8; BYTE_STEP]) -> __m256i {
+    // SAFETY: reads the 32 bytes of the reference, of any alignment.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
