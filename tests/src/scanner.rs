@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// A run of so many bytes of a text's form is a find. Shorter runs would turn up in random bytes by chance.
 pub const RUN_BYTES: usize = 12;
 
+/// A number's decimal text is looked for if it is at least so long.
+const DECIMAL_BYTES_MIN: usize = 10;
+
 /// The secrets to look for.
 #[derive(Default)]
 pub struct Scanner {
@@ -71,7 +74,8 @@ impl Scanner {
         let name = self.name(format!("{what} as decimal text"));
         for &x in vector {
             for text in [x.to_string(), f64::from(x).to_string()] {
-                if text.len() >= 8 {
+                // Shorter ones stand in any log by chance.
+                if text.len() >= DECIMAL_BYTES_MIN {
                     self.add(text.as_bytes(), name);
                 }
             }
@@ -299,7 +303,11 @@ mod tests {
                 assert!(!found.is_empty(), "{form} from byte {start}");
             }
         }
-        let log = format!("query [{}, {}]", vector[7], vector[8]);
+        let long = vector
+            .iter()
+            .find(|x| x.to_string().len() >= DECIMAL_BYTES_MIN)
+            .unwrap();
+        let log = format!("query [{long}, 0.5]");
         assert!(!scanner.scan(log.as_bytes(), 1).is_empty(), "decimal text");
         assert_eq!(scanner.scan(&noise(&mut random, 4_000_000), 1), []);
     }
