@@ -1,50 +1,46 @@
-//! A small file beside the database that remembers how far it was synced.
+//! A small file beside a database that remembers how far it was synced.
 //!
 //! RocksDB stops reading its write-ahead log at the first damaged record, because it cannot tell the torn end of an
-//! unfinished write from damage in the middle. The first is normal after a crash; the second would silently lose
-//! writes that were acknowledged. With this file a database that comes back with less than it had synced is refused.
-//!
-//! A thread writes the file some time after each sync, so writes of the last tenth of a second are not guarded by it.
+//! unfinished write from damage to one that was acknowledged. The first is normal after a crash; the second would be
+//! a silent loss. So a write is acknowledged only when it is synced *and* this file says so, and a database that comes
+//! back with less than the file says is refused.
 //!
 //! ```text
-//! two slots, 4096 bytes apart: sequence number u64 LE | its complement u64 LE
+//! two slots, 4096 bytes apart, written in turns: sequence number u64 LE | its complement u64 LE
 //! ```
+//!
+//! A slot that is torn or damaged counts as not written. Torn, it belonged to a write that was not acknowledged.
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How long syncs gather before the file is written: it costs a sync of its own.
-const GATHER: Duration = Duration::from_millis(100);
 
 /// The slots are in different sectors, so that a torn write spoils one of them at most.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 
-/// The file and the thread that writes it.
+/// The file. One caller at a time writes it, for all that wait.
 pub struct Watermark {
-    shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
-}
-
-struct Shared {
+    file: File,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
+    /// What callers say is synced.
     reached: u64,
+    /// What the file says.
     written: u64,
-    stopping: bool,
+    /// The slot that is older, and next.
+    slot: usize,
+    writing: bool,
     fault: Option<String>,
 }
 
 impl Watermark {
-    /// Opens or creates the file. `Err(Lost)` if the database has come back with less than the file says was synced.
+    /// Opens or creates the file of a database that has come back with everything up to `recovered`. `Err(Lost)` if
+    /// the file says that more was synced.
     pub fn open(path: &Path, recovered: u64) -> Result<Self, WatermarkError> {
         let file = OpenOptions::new()
             .read(true)
@@ -52,61 +48,61 @@ impl Watermark {
             .create(true)
             .truncate(false)
             .open(path)?;
-        if read(&file)?.is_some_and(|synced| recovered < synced) {
+        let slots = [read(&file, 0)?, read(&file, 1)?];
+        if slots.into_iter().flatten().any(|synced| recovered < synced) {
             return Err(WatermarkError::Lost);
         }
-        // Sequence numbers come back the same or higher, so whatever was written is reached again.
         let state = State {
             reached: recovered,
             written: 0,
-            stopping: false,
+            slot: usize::from(slots[0] > slots[1]),
+            writing: false,
             fault: None,
         };
-        let shared = Arc::new(Shared {
+        let watermark = Self {
+            file,
             state: Mutex::new(state),
             changed: Condvar::new(),
-        });
-        let writer = std::thread::Builder::new().name("watermark".to_owned()).spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.keep_writing(&file)
-        })?;
-        Ok(Self {
-            shared,
-            writer: Some(writer),
-        })
+        };
+        watermark.reached(recovered).map_err(io::Error::other)?;
+        // The file's name has to survive a power cut too.
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        Ok(watermark)
     }
 
-    /// Everything up to `sequence` is synced. An error means that the file could not be written.
+    /// To be called when everything up to `sequence` is synced; returns when the file says so, durably. An error is as
+    /// final as a failed sync of the database itself.
     pub fn reached(&self, sequence: u64) -> Result<(), String> {
-        let mut state = self.shared.state.lock();
-        if sequence > state.reached {
-            state.reached = sequence;
-            self.shared.changed.notify_one();
+        let mut state = self.state.lock();
+        state.reached = state.reached.max(sequence);
+        loop {
+            if let Some(fault) = &state.fault {
+                return Err(fault.clone());
+            }
+            if state.written >= sequence {
+                return Ok(());
+            }
+            if state.writing {
+                self.changed.wait(&mut state);
+            } else {
+                self.write_for_all(&mut state);
+            }
         }
-        state.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// Waits until the file holds what was reached.
-    pub fn wait_until_written(&self) {
-        while self.is_behind() {
-            std::thread::sleep(Duration::from_millis(1));
+    fn write_for_all(&self, state: &mut MutexGuard<'_, State>) {
+        state.writing = true;
+        let (sequence, slot) = (state.reached, state.slot);
+        let result = MutexGuard::unlocked(state, || write(&self.file, slot, sequence));
+        state.writing = false;
+        match result {
+            Ok(()) => {
+                state.written = sequence;
+                state.slot = 1 - slot;
+            }
+            Err(error) => state.fault = Some(error.to_string()),
         }
-    }
-
-    fn is_behind(&self) -> bool {
-        let state = self.shared.state.lock();
-        state.reached != state.written
-    }
-}
-
-impl Drop for Watermark {
-    fn drop(&mut self) {
-        self.shared.state.lock().stopping = true;
-        self.shared.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
-            // The writer has no panicking path; if it had one, the file would merely be older.
-            let _ = writer.join();
-        }
+        self.changed.notify_all();
     }
 }
 
@@ -123,59 +119,27 @@ pub enum WatermarkError {
     Io(#[from] io::Error),
 }
 
-impl Shared {
-    fn keep_writing(&self, file: &File) {
-        let mut slots = SLOT_OFFSETS.into_iter().cycle();
-        let mut state = self.state.lock();
-        loop {
-            while state.reached == state.written && !state.stopping {
-                self.changed.wait(&mut state);
-            }
-            if !state.stopping {
-                let deadline = std::time::Instant::now() + GATHER;
-                while !state.stopping && !self.changed.wait_until(&mut state, deadline).timed_out() {}
-            }
-            let (sequence, stopping) = (state.reached, state.stopping);
-            let slot = slots.next().expect("a cycle has no end");
-            let result = parking_lot::MutexGuard::unlocked(&mut state, || write(file, slot, sequence));
-            if let Err(error) = result {
-                state.fault = Some(error.to_string());
-                return;
-            }
-            state.written = sequence;
-            if stopping {
-                return;
-            }
-        }
-    }
-}
-
-fn write(file: &File, slot: u64, sequence: u64) -> io::Result<()> {
+fn write(file: &File, slot: usize, sequence: u64) -> io::Result<()> {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&sequence.to_le_bytes());
     bytes[8..].copy_from_slice(&(!sequence).to_le_bytes());
-    file.write_all_at(&bytes, slot)?;
+    file.write_all_at(&bytes, SLOT_OFFSETS[slot])?;
     file.sync_data()
 }
 
-fn read(file: &File) -> io::Result<Option<u64>> {
-    let mut latest = None;
-    for slot in SLOT_OFFSETS {
-        let mut bytes = [0; 16];
-        match file.read_exact_at(&mut bytes, slot) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-            Err(error) => return Err(error),
-        }
-        let (sequence, complement) = (
-            u64::from_le_bytes(half(&bytes, 0)),
-            u64::from_le_bytes(half(&bytes, 8)),
-        );
-        if sequence == !complement {
-            latest = latest.max(Some(sequence));
-        }
+/// `None` for a slot that was never written, or not whole.
+fn read(file: &File, slot: usize) -> io::Result<Option<u64>> {
+    let mut bytes = [0; 16];
+    match file.read_exact_at(&mut bytes, SLOT_OFFSETS[slot]) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
     }
-    Ok(latest)
+    let (sequence, complement) = (
+        u64::from_le_bytes(half(&bytes, 0)),
+        u64::from_le_bytes(half(&bytes, 8)),
+    );
+    Ok((sequence == !complement).then_some(sequence))
 }
 
 fn half(bytes: &[u8; 16], at: usize) -> [u8; 8] {
@@ -185,33 +149,78 @@ fn half(bytes: &[u8; 16], at: usize) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn less_than_was_synced_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("watermark");
         let watermark = Watermark::open(&path, 0).unwrap();
-        watermark.reached(40).unwrap();
-        watermark.reached(41).unwrap();
-        drop(watermark);
-        assert!(matches!(Watermark::open(&path, 40), Err(WatermarkError::Lost)));
+        for sequence in [40, 41] {
+            watermark.reached(sequence).unwrap();
+            assert!(matches!(
+                Watermark::open(&path, sequence - 1),
+                Err(WatermarkError::Lost)
+            ));
+        }
         drop(Watermark::open(&path, 41).unwrap());
         drop(Watermark::open(&path, 50).unwrap());
         assert!(matches!(Watermark::open(&path, 49), Err(WatermarkError::Lost)));
     }
 
     #[test]
-    fn a_torn_slot_leaves_the_other() {
+    fn a_torn_write_leaves_what_was_there_before() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("watermark");
-        let file = File::create_new(&path)
-            .and_then(|_| File::options().read(true).write(true).open(&path))
-            .unwrap();
-        assert_eq!(read(&file).unwrap(), None);
-        write(&file, SLOT_OFFSETS[0], 7).unwrap();
-        write(&file, SLOT_OFFSETS[1], 9).unwrap();
-        assert_eq!(read(&file).unwrap(), Some(9));
-        file.write_all_at(&[0xaa], SLOT_OFFSETS[1] + 3).unwrap();
-        assert_eq!(read(&file).unwrap(), Some(7));
+        let watermark = Watermark::open(&path, 0).unwrap();
+        let mut before = fs::read(&path).unwrap();
+        for sequence in 1..6 {
+            watermark.reached(sequence).unwrap();
+            let mut after = fs::read(&path).unwrap();
+            after.resize(after.len().max(before.len()), 0);
+            before.resize(after.len(), 0);
+            let torn = (0..after.len()).find(|n| after[*n] != before[*n]).unwrap();
+            before[torn] = after[torn] ^ 0x80;
+            fs::write(&path, &before).unwrap();
+            let lost = sequence.checked_sub(2).map(|older| Watermark::open(&path, older));
+            assert!(lost.is_none_or(|opened| matches!(opened, Err(WatermarkError::Lost))));
+            before = after;
+            fs::write(&path, &before).unwrap();
+        }
+    }
+
+    #[test]
+    fn many_writers_wait_for_the_same_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("watermark");
+        let watermark = Watermark::open(&path, 0).unwrap();
+        std::thread::scope(|scope| {
+            for first in 1..5 {
+                let (watermark, path) = (&watermark, &path);
+                scope.spawn(move || {
+                    for sequence in (first..400).step_by(4) {
+                        watermark.reached(sequence).unwrap();
+                        let file = File::open(path).unwrap();
+                        let slots = [read(&file, 0).unwrap(), read(&file, 1).unwrap()];
+                        assert!(slots.into_iter().flatten().any(|written| written >= sequence));
+                    }
+                });
+            }
+        });
+        assert!(matches!(Watermark::open(&path, 398), Err(WatermarkError::Lost)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_a_fault_for_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("watermark");
+        drop(Watermark::open(&path, 3).unwrap());
+        let watermark = Watermark {
+            file: File::open(&path).unwrap(),
+            ..Watermark::open(&path, 3).unwrap()
+        };
+        assert!(watermark.reached(3).is_ok(), "nothing to write");
+        assert!(watermark.reached(4).is_err());
+        assert!(watermark.reached(3).is_err());
     }
 }
