@@ -1,7 +1,7 @@
 //! Power cuts: what was never synced is gone, what was acknowledged is there. kill -9 cannot show this, because the operating system
 //! keeps what a killed program has written; so after each kill every file is cut to what the server had synced of it by then.
 //!
-//! What is cut is the end of files that grow, which is how logs and tables are written; a block overwritten in place is left as it is.
+//! Files that grow, as logs and tables do, are cut at their end; small files, which are overwritten in place, are put back.
 #![allow(clippy::unwrap_used)]
 
 use sealdex_tests::life::Life;
@@ -115,26 +115,51 @@ impl SyncNotes {
 
     /// Takes from every file what was not synced. Returns how many bytes that is.
     fn cut_power(&self, data: &Path) -> u64 {
-        let notes = std::fs::read(self.file()).unwrap_or_default();
-        let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
-        let synced: HashMap<u64, u64> = notes
-            .chunks_exact(16)
-            .map(|note| (number(&note[..8]), number(&note[8..])))
-            .collect();
+        let notes = self.read();
         let mut lost = 0;
         for path in files_under(data) {
             let metadata = std::fs::metadata(&path).unwrap();
-            let kept = synced.get(&metadata.ino()).copied().unwrap_or(0);
-            if metadata.len() > kept {
-                lost += metadata.len() - kept;
+            let nothing = Synced::default();
+            let synced = notes.get(&metadata.ino()).unwrap_or(&nothing);
+            if metadata.len() > synced.bytes {
+                lost += metadata.len() - synced.bytes;
                 File::options()
                     .write(true)
                     .open(&path)
                     .unwrap()
-                    .set_len(kept)
+                    .set_len(synced.bytes)
                     .unwrap();
+            }
+            if let Some(contents) = &synced.contents {
+                let now = std::fs::read(&path).unwrap();
+                lost += now.iter().zip(contents).filter(|(now, then)| now != then).count() as u64;
+                std::fs::write(&path, contents).unwrap();
             }
         }
         lost
     }
+
+    /// What was synced last of each file, by inode.
+    fn read(&self) -> HashMap<u64, Synced> {
+        let notes = std::fs::read(self.file()).unwrap_or_default();
+        let mut rest = &notes[..];
+        let mut synced = HashMap::new();
+        let number = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
+        while let Some((head, more)) = rest.split_at_checked(24) {
+            let (inode, bytes, stored) = (number(&head[..8]), number(&head[8..16]), number(&head[16..]));
+            let (contents, more) = more.split_at(stored as usize);
+            rest = more;
+            let contents = (stored == bytes).then(|| contents.to_vec());
+            synced.insert(inode, Synced { bytes, contents });
+        }
+        synced
+    }
+}
+
+/// What a power cut leaves of a file.
+#[derive(Default)]
+struct Synced {
+    bytes: u64,
+    /// Of a small file.
+    contents: Option<Vec<u8>>,
 }
