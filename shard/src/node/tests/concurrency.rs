@@ -68,7 +68,7 @@ async fn folds_hide_no_row() {
         .collect();
     for n in 0..100 {
         bench.upsert("i", n, &vectors[n..n + 1]).await;
-        let found = bench.scan(&vectors[..1], None, 2000, usize::MAX).await;
+        let found = bench.scan(&vectors[..1], None, 2000, EVERYWHERE).await;
         let found: BTreeSet<_> = found.candidates[0].iter().map(|c| (c.label, c.op)).collect();
         assert_eq!(found.len(), 800 + n + 1, "every row that was ever written, once");
         let current = |(id, item): (&String, &Item)| found.contains(&(bench.labels.item(id), item.op));
@@ -89,7 +89,7 @@ async fn what_was_acknowledged_is_found_at_once() {
     for (n, vector) in vectors.iter().enumerate() {
         bench.upsert("i", n, std::slice::from_ref(vector)).await;
         let found = bench
-            .scan(std::slice::from_ref(vector), None, 5, usize::MAX)
+            .scan(std::slice::from_ref(vector), None, 5, EVERYWHERE)
             .await;
         let nearest = bench.resolve(vector, &found.candidates[0]).await;
         assert_eq!(nearest[0], (0.0, bench.labels.item(&format!("i{n}"))));

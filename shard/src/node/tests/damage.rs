@@ -214,7 +214,7 @@ async fn a_block_with_any_bit_changed() {
         let (bench, vectors) = bench(rows).await;
         let filter = json!({ "colour": { "$gte": 0 } });
         for filter in [None, Some(&filter)] {
-            let request = bench.scans(&vectors[..1], filter, 1000, usize::MAX).remove(0);
+            let request = bench.scans(&vectors[..1], filter, 1000, EVERYWHERE).remove(0);
             let sound_reply = bench.node.scan(request.clone()).await.unwrap();
             assert!(!found(&sound_reply).is_empty());
             let key = key_of_block(&bench, &request);

@@ -64,7 +64,7 @@ async fn small_blocks_become_one_and_answers_stay() {
         assert!(!crowded.is_empty());
         let queries = &vectors[..10];
         let mut before = Vec::new();
-        for candidates in bench.scan(queries, None, 2000, usize::MAX).await.candidates {
+        for candidates in bench.scan(queries, None, 2000, EVERYWHERE).await.candidates {
             before.push(bench.resolve(&queries[before.len()], &candidates).await);
         }
         for cluster in clusters(&bench) {
@@ -81,7 +81,7 @@ async fn small_blocks_become_one_and_answers_stay() {
             assert!(folded.blocks.len() <= 1 + live / 256);
         }
         bench = bench.reopen().await;
-        let after = bench.scan(queries, None, 2000, usize::MAX).await;
+        let after = bench.scan(queries, None, 2000, EVERYWHERE).await;
         for (n, candidates) in after.candidates.iter().enumerate() {
             assert_eq!(
                 candidates.len(),
@@ -91,7 +91,7 @@ async fn small_blocks_become_one_and_answers_stay() {
             assert_eq!(bench.resolve(&queries[n], candidates).await, before[n]);
         }
         assert_eq!(
-            bench.recall(queries, Some(2), (10, 100, usize::MAX)).await,
+            bench.recall(queries, Some(2), (10, 100, EVERYWHERE)).await,
             1.0,
             "metadata came along"
         );

@@ -172,7 +172,7 @@ async fn a_replaced_or_deleted_item_is_never_seen_again() {
         }
         // Both rows of i5, and those of i6 and i7, are still in their blocks.
         let query = &vectors[5..6];
-        let found = bench.scan(query, None, 1000, usize::MAX).await;
+        let found = bench.scan(query, None, 1000, EVERYWHERE).await;
         assert_eq!(found.candidates[0].len(), 101);
         assert_eq!(
             bench.resolve(&query[0], &found.candidates[0]).await,

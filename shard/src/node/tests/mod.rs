@@ -1,5 +1,6 @@
 //! A node as a coordinator sees it: real storage, real keys, real codes.
 
+mod asking;
 mod bench;
 mod concurrency;
 mod damage;

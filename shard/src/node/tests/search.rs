@@ -39,9 +39,9 @@ async fn every_codec_finds_the_nearest() {
         bench.precision = precision;
         bench.upsert("i", 0, &vectors[..900]).await;
         bench.upsert("i", 900, &vectors[900..]).await;
-        let recall = bench.recall(&queries, None, (10, 80, usize::MAX)).await;
+        let recall = bench.recall(&queries, None, (10, 80, EVERYWHERE)).await;
         assert!(recall >= 0.95, "{trained} {metric:?} {dimension}: {recall}");
-        let recall = bench.recall(&queries, Some(3), (10, 80, usize::MAX)).await;
+        let recall = bench.recall(&queries, Some(3), (10, 80, EVERYWHERE)).await;
         assert!(
             recall >= 0.98,
             "filtered, {trained} {metric:?} {dimension}: {recall}"
@@ -52,7 +52,7 @@ async fn every_codec_finds_the_nearest() {
 #[tokio::test]
 async fn distances_are_exact() {
     let (bench, queries) = filled(false, Metric::Euclidean, 300, 20).await;
-    let reply = bench.scan(&queries[..1], None, 1000, usize::MAX).await;
+    let reply = bench.scan(&queries[..1], None, 1000, EVERYWHERE).await;
     assert_eq!(
         bench.resolve(&queries[0], &reply.candidates[0]).await,
         bench.nearest(&queries[0], 1000, None)
@@ -64,7 +64,7 @@ async fn distances_are_exact() {
 async fn a_filter_keeps_all_that_matches_and_nothing_else() {
     let (bench, queries) = filled(true, Metric::Cosine, 1000, 64).await;
     let filter = json!({ "colour": 4, "n": { "$gte": 500 } });
-    let reply = bench.scan(&queries[..2], Some(&filter), 1000, usize::MAX).await;
+    let reply = bench.scan(&queries[..2], Some(&filter), 1000, EVERYWHERE).await;
     let matching = (500..1000)
         .filter(|n| n % 10 == 4)
         .map(|n| bench.labels.item(&format!("i{n}")));
@@ -75,7 +75,7 @@ async fn a_filter_keeps_all_that_matches_and_nothing_else() {
         assert_eq!(scored, 50);
     }
     let nothing = json!({ "colour": 11 });
-    let reply = bench.scan(&queries, Some(&nothing), 10, usize::MAX).await;
+    let reply = bench.scan(&queries, Some(&nothing), 10, EVERYWHERE).await;
     assert!(reply.candidates.iter().all(Vec::is_empty));
     assert!(reply.scored.iter().all(|scored| *scored == 0));
 }
@@ -121,7 +121,7 @@ fn access(bench: &Bench, partition: PartitionId) -> Access {
 async fn a_large_scan_is_the_same_on_one_thread_and_on_many() {
     // Some 3 MB of codes in the largest partition: enough for several parts.
     let (bench, queries) = filled(false, Metric::Euclidean, 2100, 2000).await;
-    for request in bench.scans(&queries[..3], None, 40, usize::MAX) {
+    for request in bench.scans(&queries[..3], None, 40, EVERYWHERE) {
         let (one, alone) = run_on(&bench, 1, request.clone()).await;
         let (many, spread) = run_on(&bench, 3, request).await;
         assert_eq!((one, many), (1, 3));
@@ -132,7 +132,7 @@ async fn a_large_scan_is_the_same_on_one_thread_and_on_many() {
 #[tokio::test]
 async fn a_block_that_vanished_is_looked_for_where_its_rows_went() {
     let (bench, queries) = filled(false, Metric::Euclidean, 300, 20).await;
-    let request = bench.scans(&queries[..1], None, 1000, usize::MAX).remove(0);
+    let request = bench.scans(&queries[..1], None, 1000, EVERYWHERE).remove(0);
     let expected = bench.node.scan(request.clone()).await.unwrap();
     let access = access(&bench, request.target.partition);
     let stale = crate::partition::BlockRef {
@@ -169,7 +169,7 @@ async fn a_block_that_vanished_is_looked_for_where_its_rows_went() {
 #[tokio::test]
 async fn a_list_that_names_what_never_was_is_damage() {
     let (bench, queries) = filled(false, Metric::Euclidean, 100, 20).await;
-    let request = bench.scans(&queries[..1], None, 10, usize::MAX).remove(0);
+    let request = bench.scans(&queries[..1], None, 10, EVERYWHERE).remove(0);
     let access = access(&bench, request.target.partition);
     let ghost = crate::partition::BlockRef {
         id: sealdex_core::BlockId([9; 16]),
@@ -186,7 +186,7 @@ async fn a_list_that_names_what_never_was_is_damage() {
 #[tokio::test]
 async fn requests_that_are_out_of_date_are_refused() {
     let (bench, queries) = filled(false, Metric::Euclidean, 50, 4).await;
-    let request = bench.scans(&queries[..1], None, 10, usize::MAX).remove(0);
+    let request = bench.scans(&queries[..1], None, 10, EVERYWHERE).remove(0);
     let target = request.target;
     let scan = |change: fn(&mut ScanRequest)| {
         let mut request = request.clone();

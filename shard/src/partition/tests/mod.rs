@@ -1,5 +1,6 @@
 //! A partition on a real database, and shorthands for its entries.
 
+mod block_rules;
 mod model;
 mod rules;
 
@@ -7,7 +8,7 @@ use super::{Directory, Partition};
 use crate::storage::{Database, Family};
 use prost::Message;
 use sealdex_consensus::{Entry, StateMachine};
-use sealdex_core::PartitionId;
+use sealdex_core::{ClusterLabel, Generation, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition as wire;
@@ -193,4 +194,25 @@ fn put_blobs(index: u64, generation: u32, labels: &[u8]) -> wire::Entry {
         })
         .collect();
     entry(index, Command::PutBlobs(wire::PutBlobs { generation, blobs }))
+}
+
+/// The reply to what has nothing to report.
+const OK: Reply = Ok(Applied {
+    created: 0,
+    removed: 0,
+    orphaned: Vec::new(),
+    crowded: Vec::new(),
+});
+
+fn created(created: u64) -> Reply {
+    Ok(Applied {
+        created,
+        ..Applied::default()
+    })
+}
+
+fn orphaned(rows: &[(u32, u8)]) -> Vec<(Generation, ClusterLabel)> {
+    rows.iter()
+        .map(|(generation, cluster)| (Generation(*generation), ClusterLabel([*cluster; 16])))
+        .collect()
 }
