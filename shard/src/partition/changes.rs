@@ -112,7 +112,7 @@ impl<'a> Changes<'a> {
         self.changed.clusters.insert((index, generation, cluster), blocks);
     }
 
-    /// Reads the locators of many items at once, so that [`locator`](Self::locator) has them at hand.
+    /// Reads the locators of many items at once, so that [`replace_locator`](Self::replace_locator) has them at hand.
     pub(super) fn prefetch_locators(
         &mut self,
         index: IndexId,
