@@ -1,3 +1,5 @@
+//! Tests of k-means.
+
 use super::*;
 use rayon::ThreadPoolBuilder;
 

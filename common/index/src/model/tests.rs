@@ -1,3 +1,5 @@
+//! Tests of models and what they route to.
+
 use super::*;
 use crate::rng::Rng;
 use proptest::prelude::*;

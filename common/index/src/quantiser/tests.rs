@@ -1,3 +1,5 @@
+//! Tests of quantisers and their codes.
+
 use super::*;
 use crate::codes::{self, CodesView};
 use crate::columns::{Columns, ColumnsBuilder, RowSet};
