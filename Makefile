@@ -14,7 +14,7 @@ export SEALDEX_VENVS ?= $(HOME)/.cache/sealdex
 
 # RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings.
 PACKAGES := build-essential cmake libclang-dev pkg-config
-TEST_PACKAGES := python3 python3-venv
+TEST_PACKAGES := curl python3 python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 MISSING = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 

@@ -30,6 +30,45 @@ async fn the_langchain_store_of_0_18_works() {
     run_unittests("0.18", "test_langchain", 8).await;
 }
 
+/// What a server prints when it is up can be pasted as it stands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_printed_snippets_work() {
+    let home = Home::new();
+    let _server = home.start().await;
+    let card = std::fs::read_to_string(home.log()).unwrap();
+    let python = snippet(&card, "  Python ");
+    let mut command = Command::new(environment("0.18").join("bin/python"));
+    command.args(["-B", "-c", &python]);
+    let output = run(command).await;
+    assert!(
+        output.status.success() && said(&output).contains("'id': 'a'"),
+        "{python}\n{}",
+        said(&output)
+    );
+    let curl = snippet(&card, "  curl");
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &curl]);
+    let output = run(command).await;
+    assert!(
+        output.status.success() && said(&output).contains(r#"{"results":[{"id":"a","distance":"#),
+        "{curl}\n{}",
+        said(&output)
+    );
+}
+
+/// The indented lines under a heading of the card.
+fn snippet(card: &str, heading: &str) -> String {
+    let lines: Vec<&str> = card
+        .lines()
+        .skip_while(|line| !line.starts_with(heading))
+        .skip(1)
+        .take_while(|line| line.starts_with("    "))
+        .map(|line| &line[4..])
+        .collect();
+    assert!(lines.len() >= 4, "no snippet under {heading:?} in {card}");
+    lines.join("\n")
+}
+
 /// Whatever the published schema allows or forbids, no answer is a 5xx, and the server lives on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn schema_fuzzing_finds_no_server_error() {
