@@ -6,9 +6,10 @@ use crate::maintenance;
 use crate::partition::{Directory, Partition};
 use crate::pool::{Crew, Pool};
 use crate::scan::{self, Access};
-use crate::storage::{self, Database, Family, Keys};
+use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys};
+use parking_lot::Mutex;
 use prost::Message;
-use sealdex_consensus::{Group, ProposeError};
+use sealdex_consensus::{Group, ProposeError, Watermark};
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
@@ -41,6 +42,8 @@ pub struct Node {
     partitions: Vec<Replica>,
     leases: Leases,
     pool: Pool,
+    /// Until the node closes.
+    housekeeper: Mutex<Option<Housekeeper>>,
 }
 
 /// A partition on this node: the door to its log, and what readers see.
@@ -58,16 +61,21 @@ impl Node {
             options.threads,
         )?);
         storage::claim(&database, options.partitions)?;
+        let watermark = Watermark::open(&options.path.join("watermark"), usize::from(options.partitions));
+        let watermark = Arc::new(watermark.map_err(|error| ShardError::Storage(error.to_string()))?);
         let partitions = (0..options.partitions)
-            .map(|id| Replica::start(&database, PartitionId(id), options.queue))
+            .map(|id| Replica::start(&database, &watermark, PartitionId(id), options.queue))
             .collect::<Result<_, _>>()?;
         let leases = Leases::new().map_err(|error| ShardError::Storage(error.to_string()))?;
         let pool = Pool::new(options.threads, options.queue)?;
+        let housekeeper = Housekeeper::start(Arc::clone(&database))
+            .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Node {
             database,
             partitions,
             leases,
             pool,
+            housekeeper: Mutex::new(Some(housekeeper)),
         })
     }
 
@@ -77,8 +85,15 @@ impl Node {
             partition.group.stop().await;
         }
         let database = Arc::clone(&self.database);
-        let flushed = self.pool.run(move |_| database.flush()).await;
-        if let Err(error) = flushed {
+        let housekeeper = self.housekeeper.lock().take();
+        let flushed = self.pool.run(move |_| {
+            let flushed = database.flush();
+            if let Some(housekeeper) = housekeeper {
+                housekeeper.stop(&database);
+            }
+            flushed
+        });
+        if let Err(error) = flushed.await {
             // Nothing is lost: the next start reads the log again.
             tracing::warn!(%error, "the last writes were not moved into tables");
         }
@@ -94,14 +109,18 @@ impl Node {
     ///
     /// After [`ShardError::Stopped`] it is unknown whether it was applied; every entry may be proposed again.
     pub async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError> {
-        let dropped = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
+        let dropped = dropped_by(partition, &entry);
+        let forgotten = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
         let reply = self
             .partition(partition)?
             .group
             .propose(entry.encode_to_vec().into())
             .await;
-        if let Some(index) = dropped {
+        if let Some(index) = forgotten {
             self.leases.revoke(index);
+        }
+        if let (Some(dropped), Some(housekeeper)) = (dropped, &*self.housekeeper.lock()) {
+            housekeeper.reclaim(dropped);
         }
         reply.map_err(|error| match error {
             ProposeError::Busy => ShardError::Busy,
@@ -237,12 +256,33 @@ impl Node {
 }
 
 impl Replica {
-    fn start(database: &Arc<Database>, id: PartitionId, queue: usize) -> Result<Self, ShardError> {
-        let partition = Partition::open(Arc::clone(database), id)?;
+    fn start(
+        database: &Arc<Database>,
+        watermark: &Arc<Watermark>,
+        id: PartitionId,
+        queue: usize,
+    ) -> Result<Self, ShardError> {
+        let partition = Partition::open(Arc::clone(database), Arc::clone(watermark), id)?;
         let directory = partition.directory();
         let group = Group::start(&format!("partition-{id}"), partition, queue)
             .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Self { group, directory })
+    }
+}
+
+/// What an entry deletes whole.
+fn dropped_by(partition: PartitionId, entry: &Entry) -> Option<Dropped> {
+    let keys = Keys::new(partition, IndexId(entry.index));
+    match entry.command.as_ref()? {
+        Command::DropIndex(_) => Some(Dropped {
+            families: &Family::OF_AN_INDEX,
+            prefix: keys.index().to_vec(),
+        }),
+        Command::RetireGeneration(retired) => Some(Dropped {
+            families: &Family::OF_A_GENERATION,
+            prefix: keys.generation(Generation(retired.generation)).to_vec(),
+        }),
+        _ => None,
     }
 }
 

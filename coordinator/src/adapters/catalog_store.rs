@@ -12,6 +12,9 @@ const APPLIED_KEY: &[u8] = b"applied";
 const INDEX_PREFIX: &[u8] = b"index/";
 const QUEUE: usize = 256;
 
+/// The catalogue is the only group in its database.
+const GROUP: usize = 0;
+
 /// Why the catalogue did not take a command, or could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -71,9 +74,8 @@ impl CatalogHandle {
 }
 
 struct CatalogStore {
-    // Before `db`: the last mark is written while the database is still whole.
-    watermark: Watermark,
     db: DB,
+    watermark: Watermark,
     applied: LogIndex,
     view: Arc<RwLock<Catalog>>,
 }
@@ -88,8 +90,6 @@ impl CatalogStore {
         options.set_track_and_verify_wals_in_manifest(true);
         std::fs::create_dir_all(path).map_err(|e| CatalogError::Storage(e.to_string()))?;
         let db = DB::open(&options, path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
-        let watermark = Watermark::open(&path.join("watermark"), db.latest_sequence_number())
-            .map_err(|e| CatalogError::Storage(e.to_string()))?;
         let applied = match db
             .get(APPLIED_KEY)
             .map_err(|e| CatalogError::Storage(e.to_string()))?
@@ -101,6 +101,9 @@ impl CatalogStore {
                 })?))
             }
         };
+        let watermark = Watermark::open(&path.join("watermark"), 1)
+            .and_then(|watermark| watermark.recovered(GROUP, applied).map(|()| watermark))
+            .map_err(|e| CatalogError::Storage(e.to_string()))?;
         let mut records = Vec::new();
         for entry in db.prefix_iterator(INDEX_PREFIX) {
             let (key, value) = entry.map_err(|e| CatalogError::Storage(e.to_string()))?;
@@ -109,8 +112,8 @@ impl CatalogStore {
             }
         }
         Ok(Self {
-            watermark,
             db,
+            watermark,
             applied,
             view: Arc::new(RwLock::new(Catalog::restore(records))),
         })
@@ -152,7 +155,7 @@ impl StateMachine for CatalogStore {
             reason: e.to_string(),
         })?;
         self.watermark
-            .reached(self.db.latest_sequence_number())
+            .reached(GROUP, self.applied)
             .map_err(|reason| StorageFault { reason })?;
         if erased {
             self.purge()?;

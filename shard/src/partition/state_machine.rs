@@ -5,7 +5,7 @@ use super::directory::Directory;
 use super::{blocks, generations, items};
 use crate::storage::{Database, Family, partition_key};
 use prost::Message;
-use sealdex_consensus::{Entry, LogIndex, StateMachine, StorageFault};
+use sealdex_consensus::{Entry, LogIndex, StateMachine, StorageFault, Watermark};
 use sealdex_core::{IndexId, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
@@ -18,21 +18,30 @@ const APPLIED_VERSION: u8 = 1;
 pub(crate) struct Partition {
     id: PartitionId,
     database: Arc<Database>,
+    watermark: Arc<Watermark>,
     directory: Arc<Directory>,
     applied: LogIndex,
 }
 
 impl Partition {
-    /// Takes up where the last applied entry left off.
-    pub(crate) fn open(database: Arc<Database>, id: PartitionId) -> Result<Self, ShardError> {
+    /// Takes up where the last applied entry left off; an error if more than that was once acknowledged.
+    pub(crate) fn open(
+        database: Arc<Database>,
+        watermark: Arc<Watermark>,
+        id: PartitionId,
+    ) -> Result<Self, ShardError> {
         let directory = Arc::new(Directory::load(&database.latest(), id)?);
         let applied = match database.latest().get(Family::State, &partition_key(id))? {
             Some(record) => decode_applied(&record).ok_or(ShardError::Corrupt("applied log index"))?,
             None => LogIndex(0),
         };
+        watermark
+            .recovered(usize::from(id.0), applied)
+            .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Self {
             id,
             database,
+            watermark,
             directory,
             applied,
         })
@@ -68,6 +77,9 @@ impl StateMachine for Partition {
         );
         let writing = self.directory.writing();
         self.database.commit(batch.finish())?;
+        self.watermark
+            .reached(usize::from(self.id.0), last.index)
+            .map_err(|reason| StorageFault { reason })?;
         self.directory.publish(changed);
         drop(writing);
         self.applied = last.index;

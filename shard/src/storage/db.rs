@@ -2,10 +2,11 @@
 
 use super::families::Family;
 use rocksdb::{
-    Cache, DB, DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel, Options,
-    ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    Cache, DB, DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, LogLevel,
+    Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    properties::CUR_SIZE_ALL_MEM_TABLES,
 };
-use sealdex_consensus::{StorageFault, Watermark};
+use sealdex_consensus::StorageFault;
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
 
@@ -23,7 +24,6 @@ const OPEN_FILES_MAX: i32 = 512;
 /// One RocksDB for all partitions of a node. Group commit then serves all of them with one sync.
 pub(crate) struct Database {
     db: DB,
-    watermark: Watermark,
 }
 
 /// A value where RocksDB keeps it; nothing is copied.
@@ -41,9 +41,7 @@ impl Database {
         let families = Family::ALL.map(|family| family.descriptor(&cache));
         let db =
             DB::open_cf_descriptors(&options(threads), directory.join("db"), families).map_err(read_error)?;
-        let watermark = Watermark::open(&directory.join("watermark"), db.latest_sequence_number())
-            .map_err(|error| ShardError::Storage(error.to_string()))?;
-        Ok(Self { db, watermark })
+        Ok(Self { db })
     }
 
     /// A batch to be committed here.
@@ -61,11 +59,7 @@ impl Database {
         options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(|error| StorageFault {
             reason: error.to_string(),
-        })?;
-        // Every write of ours is synced before its number is published, so whatever is published is synced.
-        self.watermark
-            .reached(self.db.latest_sequence_number())
-            .map_err(|reason| StorageFault { reason })
+        })
     }
 
     /// Reads what is there now. Each call to the view may see a later state.
@@ -88,10 +82,40 @@ impl Database {
 
     /// Moves what is in memory only into tables, so that the next opening has no log to read.
     pub(crate) fn flush(&self) -> Result<(), ShardError> {
-        for family in Family::ALL {
-            self.db.flush_cf(handle(&self.db, family)).map_err(read_error)?;
+        let families = Family::ALL.map(|family| handle(&self.db, family));
+        self.db
+            .flush_cfs_opt(&families.each_ref(), &FlushOptions::default())
+            .map_err(read_error)
+    }
+
+    /// Gives back the disk space of deleted records whose keys begin with `prefix`. Blocks until done or given up.
+    pub(super) fn compact(&self, families: &[Family], prefix: &[u8]) {
+        let end = super::prefix_end(prefix);
+        for family in families {
+            self.db
+                .compact_range_cf(handle(&self.db, *family), Some(prefix), Some(&end));
         }
-        Ok(())
+    }
+
+    /// Ends compactions that are under way, and all later ones. What was flushed stays; nothing can be flushed any more.
+    pub(super) fn give_up_compactions(&self) {
+        self.db.cancel_all_background_work(false);
+    }
+
+    /// The number of the latest write: it changes when anything is written.
+    pub(super) fn last_write(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// Bytes of records that are in memory and in the log, but not yet in tables.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        let of = |family| {
+            let bytes = self
+                .db
+                .property_int_value_cf(handle(&self.db, family), CUR_SIZE_ALL_MEM_TABLES);
+            bytes.ok().flatten().unwrap_or(0)
+        };
+        Family::ALL.map(of).into_iter().sum()
     }
 }
 
@@ -218,7 +242,7 @@ fn options(threads: usize) -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // Damage is an error, never something to read around. After a crash the log's torn end is dropped, and the
-    // watermark tells whether it was an end; a log file that is missing or short is noticed by RocksDB itself.
+    // partitions' watermark tells whether it was an end.
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
@@ -241,8 +265,6 @@ fn options(threads: usize) -> Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::path::PathBuf;
 
     fn open(directory: &Path) -> Result<Database, ShardError> {
         Database::open(directory, 8 * MIB, 2)
@@ -252,76 +274,6 @@ mod tests {
         let mut batch = database.batch();
         batch.put(Family::Blobs, key, value);
         database.commit(batch.finish()).unwrap();
-    }
-
-    fn keys(database: &Database) -> usize {
-        database
-            .latest()
-            .range(Family::Blobs, b"", vec![0xff])
-            .map(Result::unwrap)
-            .count()
-    }
-
-    /// The files of a database that was never closed, as a crash leaves them.
-    fn crashed(keys: u32) -> tempfile::TempDir {
-        let image = tempfile::tempdir().unwrap();
-        let source = tempfile::tempdir().unwrap();
-        let database = open(source.path()).unwrap();
-        for n in 0..keys {
-            put(&database, &n.to_be_bytes(), &[n as u8; 1000]);
-        }
-        fs::create_dir(image.path().join("db")).unwrap();
-        for part in [".", "db"] {
-            for file in fs::read_dir(source.path().join(part))
-                .unwrap()
-                .map(Result::unwrap)
-            {
-                if file.file_type().unwrap().is_file() {
-                    fs::copy(file.path(), image.path().join(part).join(file.file_name())).unwrap();
-                }
-            }
-        }
-        image
-    }
-
-    fn log_of(image: &Path) -> PathBuf {
-        let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
-        fs::read_dir(image.join("db"))
-            .unwrap()
-            .map(|file| file.unwrap().path())
-            .find(is_log)
-            .unwrap()
-    }
-
-    #[test]
-    fn a_crash_loses_nothing_and_a_torn_end_is_dropped() {
-        let image = crashed(50);
-        let mut log = fs::read(log_of(image.path())).unwrap();
-        log.extend([0x5a; 700]);
-        fs::write(log_of(image.path()), log).unwrap();
-        assert_eq!(keys(&open(image.path()).unwrap()), 50);
-    }
-
-    #[test]
-    fn a_damaged_log_is_refused() {
-        let length = fs::read(log_of(crashed(10).path())).unwrap().len();
-        let flip = |mut log: Vec<u8>, position: usize| {
-            log[position] ^= 1;
-            log
-        };
-        let cut = |log: Vec<u8>, position: usize| log[..position].to_vec();
-        let damages: [&dyn Fn(Vec<u8>, usize) -> Vec<u8>; 2] = [&flip, &cut];
-        // Anywhere, also in the very last write: it was acknowledged.
-        for position in (0..length).step_by(997).chain([length - 1]) {
-            for damage in damages {
-                let image = crashed(10);
-                let log = damage(fs::read(log_of(image.path())).unwrap(), position);
-                fs::write(log_of(image.path()), log).unwrap();
-                assert!(
-                    matches!(open(image.path()), Err(ShardError::Storage(text)) if text.contains("restore"))
-                );
-            }
-        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 mod db;
 mod families;
 mod format;
+mod housekeeper;
 mod keys;
 
 pub(crate) use db::{Batch, Database, Pinned, View};
 pub(crate) use families::Family;
 pub(crate) use format::claim;
+pub(crate) use housekeeper::{Dropped, Housekeeper};
 pub(crate) use keys::{Keys, NODE_KEY, block_of, index_of, item_of, partition_key, prefix_end};

@@ -1,19 +1,21 @@
 //! A partition on a real database, and shorthands for its entries.
 
 mod block_rules;
+mod crash;
 mod model;
 mod rules;
 
 use super::{Directory, Partition};
 use crate::storage::{Database, Family};
 use prost::Message;
-use sealdex_consensus::{Entry, StateMachine};
+use sealdex_consensus::{Entry, StateMachine, Watermark};
 use sealdex_core::{ClusterLabel, Generation, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition as wire;
 use sealdex_proto::partition::entry::Command;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -39,9 +41,7 @@ impl Bench {
 
     fn reopen(&mut self) {
         self.open = None;
-        let database = Arc::new(Database::open(self.home.path(), 1 << 20, 2).unwrap());
-        let partition = Partition::open(Arc::clone(&database), PARTITION).unwrap();
-        self.open = Some((database, partition));
+        self.open = Some(open(self.home.path()).unwrap());
     }
 
     fn partition(&mut self) -> &mut Partition {
@@ -84,6 +84,16 @@ impl Bench {
         let stored = Directory::load(&self.database().latest(), PARTITION).unwrap();
         assert!(self.partition().directory().is_same_as(&stored));
     }
+}
+
+fn open(home: &Path) -> Result<(Arc<Database>, Partition), ShardError> {
+    let database = Arc::new(Database::open(home, 1 << 20, 2)?);
+    let partition = Partition::open(Arc::clone(&database), watermark(home), PARTITION)?;
+    Ok((database, partition))
+}
+
+fn watermark(home: &Path) -> Arc<Watermark> {
+    Arc::new(Watermark::open(&home.join("watermark"), 8).unwrap())
 }
 
 fn label(n: u8) -> bytes::Bytes {

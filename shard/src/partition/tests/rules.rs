@@ -249,7 +249,7 @@ fn partitions_keep_to_themselves() {
     let (database, _) = bench.open.as_ref().unwrap();
     let neighbours = [PARTITION.0 - 1, PARTITION.0 + 1].map(PartitionId);
     for id in neighbours {
-        let mut neighbour = Partition::open(Arc::clone(database), id).unwrap();
+        let mut neighbour = Partition::open(Arc::clone(database), watermark(bench.home.path()), id).unwrap();
         assert_eq!(neighbour.applied(), LogIndex(0));
         assert!(neighbour.directory().indexes().is_empty());
         let payload = begin(1, 1).encode_to_vec().into();

@@ -1,0 +1,150 @@
+//! The node's housekeeper: one thread that gives back the disk space of what was dropped, and moves the log into tables
+//! when writing pauses. Nothing depends on when it comes round; what it has not done at a crash is done later.
+
+use super::db::Database;
+use super::families::Family;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Writing has paused when nothing was written for that long.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// How often it looks whether writing has paused.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// Unwritten tables that are worth a flush: less is read back from the log in no time.
+const WORTH_A_FLUSH_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The thread, as long as it is wanted.
+pub(crate) struct Housekeeper {
+    dropped: Sender<Dropped>,
+    thread: JoinHandle<()>,
+}
+
+/// All records of these families whose keys begin with `prefix`, deleted already.
+pub(crate) struct Dropped {
+    pub(crate) families: &'static [Family],
+    pub(crate) prefix: Vec<u8>,
+}
+
+impl Housekeeper {
+    pub(crate) fn start(database: Arc<Database>) -> std::io::Result<Self> {
+        let (dropped, jobs) = channel();
+        let thread = std::thread::Builder::new()
+            .name("housekeeper".to_owned())
+            .spawn(move || keep_house(&database, &jobs))?;
+        Ok(Self { dropped, thread })
+    }
+
+    /// To be told after the deletion is durable.
+    pub(crate) fn reclaim(&self, dropped: Dropped) {
+        // It ends only with the node.
+        let _ = self.dropped.send(dropped);
+    }
+
+    /// Ends the thread. A compaction under way is given up; the database takes no further one.
+    pub(crate) fn stop(self, database: &Database) {
+        drop(self.dropped);
+        database.give_up_compactions();
+        // It has nothing to report.
+        let _ = self.thread.join();
+    }
+}
+
+fn keep_house(database: &Database, jobs: &Receiver<Dropped>) {
+    let mut writing = Writing::new(database);
+    loop {
+        match jobs.recv_timeout(ROUND) {
+            Ok(dropped) => database.compact(dropped.families, &dropped.prefix),
+            Err(RecvTimeoutError::Timeout) => writing.flush_in_a_pause(database),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// What it has seen of the writers.
+struct Writing {
+    last_write: u64,
+    since: Instant,
+}
+
+impl Writing {
+    fn new(database: &Database) -> Self {
+        Self {
+            last_write: database.last_write(),
+            since: Instant::now(),
+        }
+    }
+
+    fn flush_in_a_pause(&mut self, database: &Database) {
+        let last_write = database.last_write();
+        if last_write != self.last_write {
+            (self.last_write, self.since) = (last_write, Instant::now());
+        } else if self.since.elapsed() >= PAUSE && database.unwritten_bytes() >= WORTH_A_FLUSH_BYTES {
+            self.since = Instant::now();
+            if let Err(error) = database.flush() {
+                // Nothing is lost: it is in the log.
+                tracing::warn!(%error, "the last writes were not moved into tables");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn disk_bytes(directory: &Path) -> u64 {
+        let files = std::fs::read_dir(directory.join("db")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    fn put_all(database: &Database, prefix: u8, mib: u8) {
+        for n in 0..mib {
+            let mut batch = database.batch();
+            batch.put(Family::Blocks, &[prefix, n], &vec![n; 1024 * 1024]);
+            database.commit(batch.finish()).unwrap();
+        }
+    }
+
+    /// Waits for what a background thread does sooner or later.
+    fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
+    fn the_log_is_emptied_in_a_pause_and_dropped_records_leave_the_disk() {
+        const MIB: u64 = 1024 * 1024;
+        let home = tempfile::tempdir().unwrap();
+        let database = Arc::new(Database::open(home.path(), 1 << 20, 2).unwrap());
+        let housekeeper = Housekeeper::start(Arc::clone(&database)).unwrap();
+        put_all(&database, 1, 20);
+        put_all(&database, 2, 20);
+        wait_until("flushed", || database.unwritten_bytes() < WORTH_A_FLUSH_BYTES);
+        wait_until("the log is gone", || disk_bytes(home.path()) < 45 * MIB);
+
+        let mut batch = database.batch();
+        batch.delete_prefix(Family::Blocks, &[1]);
+        database.commit(batch.finish()).unwrap();
+        housekeeper.reclaim(Dropped {
+            families: &Family::OF_A_GENERATION,
+            prefix: vec![1],
+        });
+        wait_until("reclaimed", || disk_bytes(home.path()) < 25 * MIB);
+        let left = database.latest().range(Family::Blocks, &[0], vec![9]).count();
+        assert_eq!(left, 20);
+
+        housekeeper.stop(&database);
+        drop(database);
+        let database = Database::open(home.path(), 1 << 20, 2).unwrap();
+        let left = database.latest().range(Family::Blocks, &[0], vec![9]).count();
+        assert_eq!(left, 20);
+    }
+}
