@@ -185,3 +185,23 @@ fn vectors_of_the_specification() {
         }
     }
 }
+
+#[test]
+fn vectors_of_nist() {
+    let mut vectors = 0;
+    for vector in include_str!("gcmEncryptExtIV256.rsp").split("\nKey = ").skip(1) {
+        let (key, fields) = vector.split_once('\n').unwrap();
+        let field = |name: &str| {
+            let line = fields.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches([' ', '=']).to_owned()
+        };
+        let (nonce, aad, plaintext) = (unhex(&field("IV")), bytes(&field("AAD")), bytes(&field("PT")));
+        let expected = (bytes(&field("CT")), unhex(&field("Tag")));
+        for key in both(&unhex(key)) {
+            assert_eq!(sealed(&key, &nonce, &aad, &plaintext), expected);
+            assert_eq!(opened(&key, &nonce, &aad, &expected).as_ref(), Some(&plaintext));
+        }
+        vectors += 1;
+    }
+    assert_eq!(vectors, 150);
+}
