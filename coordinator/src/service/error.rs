@@ -69,6 +69,9 @@ impl From<ShardError> for ServiceError {
     fn from(error: ShardError) -> Self {
         let code = error.code();
         let detail = match code {
+            _ if error == ShardError::StaleGeneration => {
+                "Another training of the index finished while the request was under way; send the request again."
+            }
             ErrorCode::NotFound => "The index was deleted while the request was under way.",
             ErrorCode::Busy => "The server has too much under way; send the request again.",
             ErrorCode::Corrupt => {
