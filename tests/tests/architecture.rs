@@ -132,6 +132,35 @@ fn the_graph_is_read_right() {
     );
 }
 
+/// Else the tests' libraries would turn on features in what is tested that nobody runs.
+#[test]
+fn what_is_tested_is_built_like_what_is_run() {
+    let builds = |edges: &str| -> BTreeSet<String> {
+        let arguments = [
+            "tree",
+            "--workspace",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+            "-f",
+            "{p} {f}",
+            "-e",
+        ];
+        let printed = cargo(&[&arguments[..], &[edges]].concat());
+        let lines = printed
+            .lines()
+            .map(|line| line.trim_end_matches(" (*)").to_owned());
+        lines.collect()
+    };
+    let (run, tested) = (builds("normal,build"), builds("normal,build,dev"));
+    let differ: Vec<_> = run.difference(&tested).collect();
+    assert!(
+        differ.is_empty() && !run.is_empty(),
+        "built with other features under test: {differ:?}"
+    );
+}
+
 #[test]
 fn unsafe_stands_only_in_kernels_and_memory_locking() {
     let wrong: Vec<String> = sources()
@@ -205,17 +234,8 @@ struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
     fn of_workspace() -> Self {
-        let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--locked", "--offline"])
-            .current_dir(workspace())
-            .output()
-            .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+        let printed = cargo(&["metadata", "--format-version", "1", "--locked", "--offline"]);
+        let metadata: Value = serde_json::from_str(&printed).expect("cargo metadata prints JSON");
         let mut names = BTreeMap::new();
         for package in metadata["packages"].as_array().unwrap() {
             names.insert(
@@ -265,6 +285,21 @@ fn is_shipped(dependency: &Value) -> bool {
         .unwrap()
         .iter()
         .any(|kind| kind["kind"] != "dev")
+}
+
+/// What cargo prints.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(workspace())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("cargo prints text")
 }
 
 fn workspace() -> PathBuf {

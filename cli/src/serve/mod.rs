@@ -7,6 +7,7 @@ mod local_shard;
 use clap::Args;
 use data_dir::DataDir;
 use local_shard::LocalShard;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::auth::Authenticator;
 use sealdex_coordinator::service::{Service, Settings};
@@ -113,6 +114,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    leave_no_core()?;
     if !args.host.is_loopback() && !args.open_to_network {
         return Err(ServeError::OpenToNetwork(args.host));
     }
@@ -120,6 +122,16 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .enable_all()
         .build()?
         .block_on(serve(args))
+}
+
+/// A core dump would put the keys of the moment on disk, and a debugger of the same user could read them.
+fn leave_no_core() -> std::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 async fn serve(args: ServeArgs) -> Result<(), ServeError> {
