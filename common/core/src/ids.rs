@@ -1,6 +1,7 @@
 //! Identifiers. None has a `Default`: an id comes from whoever is entitled to make one.
 
 use std::fmt;
+use std::str::FromStr;
 
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -77,3 +78,59 @@ label!(
     /// One sealed block of rows of a cluster: 16 random bytes.
     BlockId
 );
+label!(
+    /// A user of indexes, as tokens and grants name it: 16 random bytes. Not secret.
+    UserId
+);
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is not a [`UserId`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a user id is written as 32 hexadecimal digits")]
+pub struct UserIdError;
+
+impl FromStr for UserId {
+    type Err = UserIdError;
+
+    /// Reads 32 hexadecimal digits of either case.
+    fn from_str(text: &str) -> Result<Self, UserIdError> {
+        let digit = |character: u8| char::from(character).to_digit(16).ok_or(UserIdError);
+        let pairs: &[[u8; 2]; 16] = match text.as_bytes().as_chunks() {
+            (pairs, []) => pairs.try_into().map_err(|_| UserIdError)?,
+            _ => return Err(UserIdError),
+        };
+        let mut bytes = [0; 16];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn user_ids_are_read_as_they_are_written(bytes: [u8; 16]) {
+            let id = UserId(bytes);
+            let text = id.to_string();
+            prop_assert_eq!(text.len(), 32);
+            prop_assert_eq!(text.parse(), Ok(id));
+            prop_assert_eq!(text.to_uppercase().parse(), Ok(id));
+        }
+
+        #[test]
+        fn other_texts_are_no_user_ids(text in "[0-9a-g\u{e9} +]{28,36}") {
+            let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            prop_assert_eq!(text.parse::<UserId>().is_ok(), hex);
+        }
+    }
+}

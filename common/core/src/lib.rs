@@ -12,6 +12,7 @@ mod units;
 pub use error::ErrorCode;
 pub use ids::{
     BlobLabel, BlockId, ClusterLabel, ClusterNo, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId,
+    UserId, UserIdError,
 };
 pub use placement::Placement;
 pub use units::{Dimension, Metric, Precision, UnitError};
