@@ -3,25 +3,29 @@
 
 use crate::aad::{BINDING_BYTES, Binding, FORMAT, Scope};
 use crate::aead::{AeadKey, NONCE_BYTES, TAG_BYTES};
+use crate::caps::{ReadCap, WriteCap};
 use crate::data_keys::DataKeys;
+use crate::ed25519::SigningKey;
 use crate::error::OpenError;
 use crate::index_key::IndexKey;
+use crate::kdf::Kdf;
 use crate::label_keys::LabelKeys;
 use crate::labels;
 use crate::random;
 use crate::secret::Secret;
 use sealdex_core::{Generation, IndexId, KeyEpoch, PartitionId};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Four independent random roots.
 pub struct Bundle {
-    /// Data keys: who holds it can open rows.
-    read_root: Secret,
-    /// Signing keys of writes.
-    write_root: Secret,
+    /// Data keys and the inbox's key pair: who holds it can open rows.
+    read_root: Arc<Secret>,
+    /// Signing key of batches of writes.
+    write_root: Arc<Secret>,
     /// Names of rows in storage.
-    label_root: Secret,
-    /// Signing keys of grants.
+    label_root: Arc<Secret>,
+    /// Signing key of users' grants.
     admin_root: Secret,
 }
 
@@ -32,9 +36,9 @@ impl Bundle {
     /// Fresh random roots.
     pub fn generate() -> Self {
         Self {
-            read_root: Secret::generate(),
-            write_root: Secret::generate(),
-            label_root: Secret::generate(),
+            read_root: Arc::new(Secret::generate()),
+            write_root: Arc::new(Secret::generate()),
+            label_root: Arc::new(Secret::generate()),
             admin_root: Secret::generate(),
         }
     }
@@ -44,12 +48,7 @@ impl Bundle {
     pub fn seal(&self, key: &IndexKey, index: IndexId, epoch: KeyEpoch) -> Vec<u8> {
         let nonce = random::random();
         let mut plaintext = Zeroizing::new([0; ROOTS * Secret::BYTES]);
-        let roots = [
-            &self.read_root,
-            &self.write_root,
-            &self.label_root,
-            &self.admin_root,
-        ];
+        let roots = self.roots();
         for (place, root) in plaintext.as_chunks_mut().0.iter_mut().zip(roots) {
             *place = *root.expose();
         }
@@ -81,31 +80,56 @@ impl Bundle {
             Secret::fill_with(|out| out.copy_from_slice(bytes))
         };
         Ok(Self {
-            read_root: root(),
-            write_root: root(),
-            label_root: root(),
+            read_root: Arc::new(root()),
+            write_root: Arc::new(root()),
+            label_root: Arc::new(root()),
             admin_root: root(),
         })
     }
 
-    /// The keys of one scope of `index`. They open and seal there and nowhere else, and tell nothing of other scopes.
+    /// In the order in which they are sealed.
+    fn roots(&self) -> [&Secret; ROOTS] {
+        [
+            &self.read_root,
+            &self.write_root,
+            &self.label_root,
+            &self.admin_root,
+        ]
+    }
+
+    /// The right to read, for services that take it and never a bundle.
+    pub fn read_cap(&self) -> ReadCap {
+        ReadCap::new(Arc::clone(&self.read_root), Arc::clone(&self.label_root))
+    }
+
+    /// The right to write, for services that take it and never a bundle.
+    pub fn write_cap(&self) -> WriteCap {
+        WriteCap::new(Arc::clone(&self.write_root), Arc::clone(&self.label_root))
+    }
+
+    /// See [`ReadCap::data_keys`].
     pub fn data_keys(&self, index: IndexId, epoch: KeyEpoch, scope: Scope) -> DataKeys {
-        DataKeys::derive(&self.read_root, index, epoch, scope)
+        self.read_cap().data_keys(index, epoch, scope)
     }
 
-    /// The keys of one partition: what a shard is lent.
+    /// See [`ReadCap::partition_keys`].
     pub fn partition_keys(&self, index: IndexId, epoch: KeyEpoch, partition: PartitionId) -> DataKeys {
-        self.data_keys(index, epoch, Scope::Partition(partition))
+        self.read_cap().partition_keys(index, epoch, partition)
     }
 
-    /// The keys of the index's models.
+    /// See [`ReadCap::model_keys`].
     pub fn model_keys(&self, index: IndexId, epoch: KeyEpoch) -> DataKeys {
-        self.data_keys(index, epoch, Scope::Model)
+        self.read_cap().model_keys(index, epoch)
     }
 
     /// The keys that name rows in storage.
     pub fn labels(&self) -> LabelKeys {
         LabelKeys::derive(&self.label_root)
+    }
+
+    /// What signs users' grants.
+    pub(crate) fn admin_key(&self) -> SigningKey {
+        SigningKey::of_seed(&Kdf::new(&self.admin_root).derive(labels::ADMIN_SIGNING_KEY, &[]))
     }
 }
 
@@ -131,6 +155,9 @@ fn binding(index: IndexId, epoch: KeyEpoch) -> [u8; BINDING_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aad::{Aad, RecordKind};
+    use crate::signature::BatchContext;
+    use crate::token::TokenAuthority;
 
     const INDEX: IndexId = IndexId(7);
     const EPOCH: KeyEpoch = KeyEpoch(3);
@@ -140,13 +167,7 @@ mod tests {
     }
 
     fn roots(bundle: &Bundle) -> [[u8; 32]; 4] {
-        [
-            &bundle.read_root,
-            &bundle.write_root,
-            &bundle.label_root,
-            &bundle.admin_root,
-        ]
-        .map(|root| *root.expose())
+        bundle.roots().map(|root| *root.expose())
     }
 
     #[test]
@@ -181,6 +202,49 @@ mod tests {
             );
         }
         assert!(Bundle::open(&[sealed.as_slice(), &[0]].concat(), &key(1), INDEX, EPOCH).is_err());
+    }
+
+    /// A rewrap: what was sealed, named, granted and signed before is as good after.
+    #[test]
+    fn sealed_again_it_opens_under_the_new_key_only_and_is_the_same() {
+        let aad = Aad {
+            kind: RecordKind::Vector,
+            part: 0,
+            label: &[1; 16],
+            generation: Generation(0),
+            op: &[2; 16],
+        };
+        let partition = PartitionId(5);
+        let context = BatchContext {
+            index: INDEX,
+            epoch: EPOCH,
+            partition,
+        };
+        let sealed = Bundle::generate().seal(&key(1), INDEX, EPOCH);
+        let before = Bundle::open(&sealed, &key(1), INDEX, EPOCH).unwrap();
+        let record = before
+            .partition_keys(INDEX, EPOCH, partition)
+            .seal(&aad, b"vector");
+        let (user, token) = TokenAuthority::new("root key").mint();
+        let grant = before.grant_read(INDEX, EPOCH, user, &token.public_key());
+
+        let sealed = before.seal(&key(2), INDEX, EPOCH);
+        assert!(Bundle::open(&sealed, &key(1), INDEX, EPOCH).is_err());
+        let after = Bundle::open(&sealed, &key(2), INDEX, EPOCH).unwrap();
+        let granted = token.open_read(&grant, INDEX, EPOCH).unwrap();
+        assert_eq!(after.public_keys(), before.public_keys());
+        for cap in [after.read_cap(), granted] {
+            let keys = cap.partition_keys(INDEX, EPOCH, partition);
+            assert_eq!(keys.open(&aad, &record).unwrap(), b"vector");
+            assert_eq!(cap.labels().item("id"), before.labels().item("id"));
+        }
+        let write_cap = after.write_cap();
+        assert_eq!(write_cap.labels().item("id"), before.labels().item("id"));
+        let signature = write_cap.signer().sign(&context, b"batch");
+        assert_eq!(
+            before.public_keys().write.verify(&context, b"batch", &signature),
+            Ok(())
+        );
     }
 
     #[test]

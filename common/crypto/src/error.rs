@@ -16,7 +16,7 @@ impl OpenError {
     }
 }
 
-/// A text that is not an index key.
+/// What was given as a key is none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
     /// A character that is no hexadecimal digit, or a digit without its partner.
@@ -28,11 +28,41 @@ pub enum KeyError {
         /// How many bytes were given.
         bytes: usize,
     },
+    /// The secret that index keys are to be wrapped under is not 32 bytes.
+    #[error("a wrapping key is 32 bytes, not {bytes}")]
+    WrapLength {
+        /// How many bytes were given.
+        bytes: usize,
+    },
 }
 
 impl KeyError {
     /// What it means to a client.
     pub fn code(&self) -> ErrorCode {
         ErrorCode::Invalid
+    }
+}
+
+/// A text that is no token of this deployment: malformed, or made under another root key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a token of this deployment")]
+pub struct BadToken;
+
+impl BadToken {
+    /// What it means to a client.
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::Unauthenticated
+    }
+}
+
+/// A signature that was not made by that key over that message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the signature does not fit")]
+pub struct BadSignature;
+
+impl BadSignature {
+    /// What it means for a batch that was sent. For what is stored, the caller answers [`ErrorCode::Corrupt`].
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::Forbidden
     }
 }

@@ -21,6 +21,25 @@ impl IndexKey {
         }
     }
 
+    /// A fresh random key, for an index whose key a provider wraps.
+    pub fn generate() -> Self {
+        Self(Secret::generate())
+    }
+
+    /// Reads 32 bytes, as a provider unwraps them. Whoever holds `bytes` zeroises them.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, KeyError> {
+        if bytes.len() != Secret::BYTES {
+            return Err(KeyError::WrongLength { bytes: bytes.len() });
+        }
+        Ok(Self(Secret::fill_with(|out| out.copy_from_slice(bytes))))
+    }
+
+    /// The key's bytes, to be handed to the KMS that wraps them. For key providers alone, which neither store nor log
+    /// nor compare them, and zeroise what they copy.
+    pub fn expose_for_wrapping(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
     /// Takes a key as it is.
     pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
         let key = Secret::fill_with(|out| out.copy_from_slice(&bytes));
@@ -107,6 +126,21 @@ mod tests {
     fn only_32_bytes_are_a_key() {
         for (text, bytes) in [("", 0), (" ", 0), (&HEX[2..], 31), (&format!("{HEX}00"), 33)] {
             assert_eq!(error(text), KeyError::WrongLength { bytes });
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_as_they_are_exposed() {
+        let key = IndexKey::generate();
+        let same = IndexKey::from_slice(key.expose_for_wrapping()).unwrap();
+        assert_eq!(same.expose_for_wrapping(), key.expose_for_wrapping());
+        assert_ne!(
+            key.expose_for_wrapping(),
+            IndexKey::generate().expose_for_wrapping()
+        );
+        for bytes in [0, 31, 33] {
+            let error = IndexKey::from_slice(&vec![1; bytes]).err();
+            assert_eq!(error, Some(KeyError::WrongLength { bytes }));
         }
     }
 

@@ -2,10 +2,9 @@
 
 use crate::kdf::Kdf;
 use crate::labels;
+use crate::prf::Prf;
 use crate::secret::Secret;
-use hmac::{Hmac, KeyInit, Mac};
 use sealdex_core::{BlobLabel, ClusterLabel, ClusterNo, Generation, ItemLabel};
-use sha2::Sha256;
 
 /// The naming keys of one index. One key per type of label, so that no label of one type is ever one of another.
 pub struct LabelKeys {
@@ -44,26 +43,6 @@ impl LabelKeys {
             self.blob
                 .of(&[&generation.0.to_be_bytes(), model_id, &piece.to_be_bytes()]),
         )
-    }
-}
-
-/// HMAC-SHA256 (RFC 2104) cut to its first 16 bytes. Holds the keyed hash state, so that a short label costs two
-/// compressions.
-struct Prf(Hmac<Sha256>);
-
-impl Prf {
-    fn new(key: &Secret) -> Self {
-        Self(Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length"))
-    }
-
-    /// Under one key, at most one of `parts` may vary in length, or their concatenation would be ambiguous.
-    fn of(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut mac = self.0.clone();
-        for part in parts {
-            mac.update(part);
-        }
-        let full = mac.finalize().into_bytes();
-        *full.first_chunk().expect("a digest of SHA-256 has 32 bytes")
     }
 }
 

@@ -23,9 +23,40 @@ pub(crate) const CLUSTER_LABEL: &[u8] = b"cluster label";
 /// Label root → PRF key of blob labels.
 pub(crate) const BLOB_LABEL: &[u8] = b"blob label";
 
+/// Server's root key → key of the tags of users' tokens.
+pub(crate) const TOKEN_TAG: &[u8] = b"token tag";
+/// User secret → what a token is found by in a cache.
+pub(crate) const TOKEN_FINGERPRINT: &[u8] = b"token fingerprint";
+/// User secret → key pair that grants are sealed to.
+pub(crate) const USER_KEY_PAIR: &[u8] = b"user key pair";
+
+/// What a read grant is bound to.
+pub(crate) const READ_GRANT: &[u8] = b"read grant";
+/// What a write grant is bound to.
+pub(crate) const WRITE_GRANT: &[u8] = b"write grant";
+/// Admin root → key that signs users.
+pub(crate) const ADMIN_SIGNING_KEY: &[u8] = b"admin signing key";
+/// What the signature of a user is over.
+pub(crate) const USER_SIGNATURE: &[u8] = b"user signature";
+
+/// Write root → key that signs batches.
+pub(crate) const WRITE_SIGNING_KEY: &[u8] = b"write signing key";
+/// What the signature of a batch is over.
+pub(crate) const BATCH_SIGNATURE: &[u8] = b"batch signature";
+
+/// Read root → key pair that write-only users seal to.
+pub(crate) const INBOX_KEY_PAIR: &[u8] = b"inbox key pair";
+/// What a record sealed to the inbox is bound to.
+pub(crate) const INBOX_RECORD: &[u8] = b"inbox record";
+
+/// Local wrapping secret → key that index keys are wrapped under.
+pub(crate) const LOCAL_WRAP_KEY: &[u8] = b"local wrap key";
+/// What a locally wrapped index key is bound to.
+pub(crate) const LOCAL_WRAP: &[u8] = b"local wrap";
+
 /// All of them, for the test that no two are alike.
 #[cfg(test)]
-const ALL: [&[u8]; 9] = [
+const ALL: [&[u8]; 22] = [
     SALT,
     COMMITMENT,
     WRAP,
@@ -35,6 +66,19 @@ const ALL: [&[u8]; 9] = [
     ITEM_LABEL,
     CLUSTER_LABEL,
     BLOB_LABEL,
+    TOKEN_TAG,
+    TOKEN_FINGERPRINT,
+    USER_KEY_PAIR,
+    READ_GRANT,
+    WRITE_GRANT,
+    ADMIN_SIGNING_KEY,
+    USER_SIGNATURE,
+    WRITE_SIGNING_KEY,
+    BATCH_SIGNATURE,
+    INBOX_KEY_PAIR,
+    INBOX_RECORD,
+    LOCAL_WRAP_KEY,
+    LOCAL_WRAP,
 ];
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! Bytes that format 1 wrote must open for as long as format 1 is supported. The file was written once and has been
-//! read by an independent implementation; it is never written again. A format that changes gets a file of its own.
+//! Bytes that format 1 wrote must open for as long as format 1 is supported. The files were written once and have been
+//! read by an independent implementation; they are never written again. A format that changes gets a file of its own.
 
 #![allow(clippy::unwrap_used)]
 
-use sealdex_core::{BlockId, ClusterLabel, ClusterNo, Generation, IndexId, KeyEpoch, PartitionId};
+use sealdex_core::{
+    BlockId, ClusterLabel, ClusterNo, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId,
+};
 use sealdex_crypto::{
-    Aad, BlockAddress, BlockReader, Bundle, Commitment, DataKeys, IndexKey, RecordKind, Segment,
+    Aad, BatchContext, BlockAddress, BlockReader, Bundle, Commitment, DataKeys, GrantSignature, InboxContext,
+    IndexKey, LocalWrapKey, ReadGrant, RecordKind, Segment, TokenAuthority, UserGrants, UserToken,
+    WriteGrant,
 };
 
 const INDEX: IndexId = IndexId(0x0123_4567_89ab_cdef);
@@ -14,11 +18,16 @@ const LABEL: [u8; 16] = [0xa1; 16];
 const GENERATION: Generation = Generation(2);
 const OP: [u8; 16] = [0xb2; 16];
 
-fn golden(name: &str) -> Vec<u8> {
-    let hex = include_str!("golden/v1.txt")
-        .lines()
+fn text(name: &str) -> &'static str {
+    [include_str!("golden/v1.txt"), include_str!("golden/v1_users.txt")]
+        .iter()
+        .flat_map(|file| file.lines())
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        .unwrap();
+        .unwrap()
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let hex = text(name);
     (0..hex.len())
         .step_by(2)
         .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
@@ -99,4 +108,102 @@ fn blocks_open() {
             assert_eq!(out, expected.as_bytes(), "{name}");
         }
     }
+}
+
+fn token() -> UserToken {
+    TokenAuthority::new("golden root key")
+        .verify(text("token"))
+        .unwrap()
+}
+
+#[test]
+fn tokens_are_recognised() {
+    let token = token();
+    assert_eq!(token.reveal(), text("token"));
+    assert_eq!(token.user_id().to_string(), text("user"));
+    assert_eq!(
+        token.public_key().as_bytes(),
+        golden("user_public_key").as_slice()
+    );
+    assert_eq!(token.fingerprint().as_bytes(), golden("fingerprint").as_slice());
+}
+
+#[test]
+fn public_keys_stay() {
+    let keys = bundle().public_keys();
+    assert_eq!(keys.admin.as_bytes(), golden("admin_public_key").as_slice());
+    assert_eq!(keys.write.as_bytes(), golden("write_public_key").as_slice());
+    assert_eq!(keys.inbox.as_bytes(), golden("inbox_public_key").as_slice());
+}
+
+#[test]
+fn grants_open() {
+    let read = ReadGrant::from_bytes(&golden("read_grant"));
+    let cap = token().open_read(&read, INDEX, EPOCH).unwrap();
+    assert_eq!(
+        cap.labels().item("na\u{ef}ve id").as_bytes(),
+        golden("item").as_slice()
+    );
+    assert_eq!(cap.inbox_opener().public_key(), bundle().public_keys().inbox);
+    let write = WriteGrant::from_bytes(&golden("write_grant"));
+    let cap = token().open_write(&write, INDEX, EPOCH).unwrap();
+    assert_eq!(
+        cap.labels().item("na\u{ef}ve id").as_bytes(),
+        golden("item").as_slice()
+    );
+    assert_eq!(cap.signer().public_key(), bundle().public_keys().write);
+}
+
+#[test]
+fn signatures_stay() {
+    let token = token();
+    let grants = UserGrants {
+        index: INDEX,
+        epoch: EPOCH,
+        user: token.user_id(),
+        public_key: &token.public_key(),
+        read: Some(&ReadGrant::from_bytes(&golden("read_grant"))),
+        write: None,
+    };
+    let signature = GrantSignature::from_slice(&golden("user_signature")).unwrap();
+    assert_eq!(bundle().sign_user(&grants), signature);
+    bundle().public_keys().admin.verify(&grants, &signature).unwrap();
+
+    let context = BatchContext {
+        index: INDEX,
+        epoch: EPOCH,
+        partition: PartitionId(0x0102),
+    };
+    let signature = bundle().write_cap().signer().sign(&context, b"batch");
+    assert_eq!(signature.as_slice(), golden("batch_signature"));
+    bundle()
+        .public_keys()
+        .write
+        .verify(&context, b"batch", &signature)
+        .unwrap();
+}
+
+#[test]
+fn inbox_records_open() {
+    let context = InboxContext {
+        index: INDEX,
+        epoch: EPOCH,
+        partition: PartitionId(0x0102),
+        label: ItemLabel(LABEL),
+        op: Op(OP),
+        part: 3,
+    };
+    let opened = bundle()
+        .read_cap()
+        .inbox_opener()
+        .open(&context, &golden("inbox"));
+    assert_eq!(opened.unwrap(), b"inbox");
+}
+
+#[test]
+fn wrapped_keys_unwrap() {
+    let secret: [u8; 32] = std::array::from_fn(|i| 32 + i as u8);
+    let wrap_key = LocalWrapKey::from_bytes(&secret).unwrap();
+    let unwrapped = wrap_key.unwrap(&golden("wrapped"), b"golden context").unwrap();
+    assert_eq!(unwrapped.expose_for_wrapping(), key().expose_for_wrapping());
 }
