@@ -1,23 +1,94 @@
 //! What secret types must not be able to do, checked by the compiler.
 
-use sealdex_crypto::{Bundle, Commitment, DataKeys, IndexKey, LabelKeys};
+use sealdex_crypto::{
+    BatchSigner, Bundle, Commitment, Credential, DataKeys, InboxOpener, IndexKey, LabelKeys, LocalWrapKey,
+    ReadCap, ReadGrant, TokenAuthority, TokenFingerprint, UserToken, WriteCap, WriteGrant,
+};
 use serde::Serialize;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
+use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 use std::ops::Deref;
 
-assert_not_impl_any!(IndexKey: Debug, Display, Clone, Copy, PartialEq, Deref, AsRef<[u8]>, Serialize);
-assert_not_impl_any!(Bundle: Debug, Display, Clone, Copy, PartialEq, Deref, AsRef<[u8]>, Serialize);
-assert_not_impl_any!(LabelKeys: Debug, Display, Clone, Copy, PartialEq, Deref, AsRef<[u8]>, Serialize);
-assert_not_impl_any!(DataKeys: Debug, Display, Clone, Copy, PartialEq, Deref, AsRef<[u8]>, Serialize);
+macro_rules! secrets {
+    ($($secret:ident),+ $(,)?) => {
+        $(
+            assert_not_impl_any!(
+                $secret: Debug, Display, Clone, Copy, PartialEq, Deref, AsRef<[u8]>, AsRef<str>, Serialize, Default
+            );
+            assert_impl_all!($secret: Send, Sync);
+        )+
+        const SECRETS: &[&str] = &[$(stringify!($secret)),+];
+    };
+}
+
+secrets!(
+    BatchSigner,
+    Bundle,
+    Credential,
+    DataKeys,
+    InboxOpener,
+    IndexKey,
+    LabelKeys,
+    LocalWrapKey,
+    ReadCap,
+    TokenAuthority,
+    UserToken,
+    WriteCap,
+);
+
+/// All other types that the crate shows, each judged to hold no secret.
+const NOT_SECRET: [&str; 26] = [
+    "Aad",
+    "AdminPublicKey",
+    "BadSignature",
+    "BadToken",
+    "BatchContext",
+    "BlockAddress",
+    "BlockReader",
+    "Commitment",
+    "GrantSignature",
+    "InboxContext",
+    "InboxPublicKey",
+    "IndexPublicKeys",
+    "KeyError",
+    "OpenError",
+    "ReadGrant",
+    "RecordKind",
+    "Scope",
+    "Segment",
+    "TokenFingerprint",
+    "UserGrants",
+    "UserPublicKey",
+    "WriteGrant",
+    "WritePublicKey",
+    // Constants.
+    "INBOX_OVERHEAD",
+    "PAGE_ROWS_MIN",
+    "SEALED_OVERHEAD",
+];
 
 // Public, but to be compared in constant time only.
 assert_not_impl_any!(Commitment: PartialEq, PartialEq<[u8; 32]>, Deref);
+// Neither secret nor to be shown: who sees it in two places knows that one user was there.
+assert_not_impl_any!(TokenFingerprint: Debug, Display, Deref, AsRef<[u8]>, Serialize, PartialEq<[u8; 32]>);
+// Sealed, and shown by their length.
+assert_not_impl_any!(ReadGrant: Display, Deref, AsRef<[u8]>, Serialize);
+assert_not_impl_any!(WriteGrant: Display, Deref, AsRef<[u8]>, Serialize);
 
-assert_impl_all!(IndexKey: Send, Sync);
-assert_impl_all!(Bundle: Send, Sync);
-assert_impl_all!(LabelKeys: Send, Sync);
-assert_impl_all!(DataKeys: Send, Sync);
+/// A type that is added is judged too.
+#[test]
+fn every_type_is_judged() {
+    let exported: BTreeSet<&str> = include_str!("../src/lib.rs")
+        .split("\npub use ")
+        .skip(1)
+        .filter_map(|list| list.split(';').next())
+        .flat_map(|list| list.split(|character: char| !character.is_alphanumeric() && character != '_'))
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase()))
+        .collect();
+    let judged: BTreeSet<&str> = SECRETS.iter().copied().chain(NOT_SECRET).collect();
+    assert_eq!(exported, judged);
+}
 
 /// The same from a user's side: each of these programs is refused for the reason beside it.
 #[test]

@@ -1,0 +1,20 @@
+//! Every secret has one place in memory, which is zeroised.
+
+use sealdex_crypto::*;
+
+fn of<T: Clone>() {}
+
+fn main() {
+    of::<BatchSigner>();
+    of::<Bundle>();
+    of::<Credential>();
+    of::<DataKeys>();
+    of::<InboxOpener>();
+    of::<IndexKey>();
+    of::<LabelKeys>();
+    of::<LocalWrapKey>();
+    of::<ReadCap>();
+    of::<TokenAuthority>();
+    of::<UserToken>();
+    of::<WriteCap>();
+}

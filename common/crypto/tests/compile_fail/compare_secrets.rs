@@ -1,0 +1,20 @@
+//! No secret can be compared byte by byte.
+
+use sealdex_crypto::*;
+
+fn of<T: PartialEq>() {}
+
+fn main() {
+    of::<BatchSigner>();
+    of::<Bundle>();
+    of::<Credential>();
+    of::<DataKeys>();
+    of::<InboxOpener>();
+    of::<IndexKey>();
+    of::<LabelKeys>();
+    of::<LocalWrapKey>();
+    of::<ReadCap>();
+    of::<TokenAuthority>();
+    of::<UserToken>();
+    of::<WriteCap>();
+}

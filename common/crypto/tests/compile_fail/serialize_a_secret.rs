@@ -1,0 +1,20 @@
+//! No secret can be written by what writes anything.
+
+use sealdex_crypto::*;
+
+fn of<T: serde::Serialize>() {}
+
+fn main() {
+    of::<BatchSigner>();
+    of::<Bundle>();
+    of::<Credential>();
+    of::<DataKeys>();
+    of::<InboxOpener>();
+    of::<IndexKey>();
+    of::<LabelKeys>();
+    of::<LocalWrapKey>();
+    of::<ReadCap>();
+    of::<TokenAuthority>();
+    of::<UserToken>();
+    of::<WriteCap>();
+}
