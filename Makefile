@@ -36,7 +36,7 @@ build: deps-build
 
 .PHONY: test
 test: deps build
-	cargo test --release --workspace --locked -- --show-output --test-threads=2
+	cargo test --release --workspace --locked --no-fail-fast -- --show-output --test-threads=2
 
 .PHONY: chaos
 chaos: deps build
