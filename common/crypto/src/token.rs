@@ -204,6 +204,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_text_is_read_or_refused(text in ".{0,100}", body in "[A-Za-z0-9_\\-]{75}") {
+            for text in [text, format!("{}{}", PREFIX, body)] {
+                prop_assert_eq!(authority().verify(&text).err(), Some(BadToken));
+            }
+        }
+
+        #[test]
         fn a_changed_character_is_noticed(at in 0usize..82, to in "[ -~]") {
             let text = authority().mint().1.reveal();
             let mut changed = text.clone();
