@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use half::f16;
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A run of so many bytes of a text's form is a find. Shorter runs would turn up in random bytes by chance.
@@ -115,7 +116,12 @@ impl Scanner {
     pub fn scan_folder(&self, folder: &Path) -> Report {
         let mut report = Report::default();
         for file in files_under(folder) {
-            let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let bytes = match std::fs::read(&file) {
+                Ok(bytes) => bytes,
+                // A running server deletes files that it has rewritten.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => panic!("{}: {error}", file.display()),
+            };
             report.files += 1;
             report.bytes += bytes.len() as u64;
             let name = file.to_string_lossy().into_owned().into_bytes();
