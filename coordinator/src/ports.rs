@@ -16,8 +16,14 @@ pub trait ShardClient: Send + Sync {
     /// Lends the keys of one partition of an index, for as long as the lease lasts.
     async fn grant(&self, target: Target, keys: Arc<DataKeys>) -> Result<(), ShardError>;
 
-    /// Puts an entry into the partition's log; returns when it is durable and applied.
-    async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError>;
+    /// Puts an entry into the partition's log; returns when it is durable and applied. Entries that carry items, rows
+    /// or models need a signature of the index's write key over their encoded form.
+    async fn propose(
+        &self,
+        partition: PartitionId,
+        entry: Entry,
+        signature: Option<[u8; 64]>,
+    ) -> Result<Applied, ShardError>;
 
     /// Scores the rows of some clusters.
     async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError>;

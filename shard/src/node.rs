@@ -7,11 +7,12 @@ use crate::partition::{Directory, Partition};
 use crate::pool::{Crew, Pool};
 use crate::scan::{self, Access};
 use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message;
 use sealdex_consensus::{Group, ProposeError, Watermark};
-use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
-use sealdex_crypto::DataKeys;
+use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
+use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
 use sealdex_index::dataplane::{
     Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
     ScanRequest, ShardError, Target, WalkRequest,
@@ -20,6 +21,9 @@ use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Batches up to this size are verified where they arrive, in some 100 µs: less than a turn on the pool may take.
+const VERIFIED_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// How to run a node.
 #[derive(Clone, Debug)]
@@ -105,17 +109,64 @@ impl Node {
         self.leases.grant(target, keys);
     }
 
-    /// Proposes an entry to a partition's log, and waits until it is durable and applied.
+    /// Proposes an entry to a partition's log, and waits until it is durable and applied. What writes items, rows or
+    /// models needs the signature of somebody who may write to the index, over the encoded entry.
     ///
     /// After [`ShardError::Stopped`] it is unknown whether it was applied; every entry may be proposed again.
-    pub async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError> {
-        let dropped = dropped_by(partition, &entry);
+    pub async fn propose(
+        &self,
+        partition: PartitionId,
+        entry: Entry,
+        signature: Option<[u8; 64]>,
+    ) -> Result<Applied, ShardError> {
+        let encoded = Bytes::from(entry.encode_to_vec());
+        if is_write(&entry) {
+            let signature = signature.ok_or(ShardError::NotSigned)?;
+            self.verify(partition, IndexId(entry.index), encoded.clone(), signature)
+                .await?;
+        }
+        self.log(partition, &entry, encoded).await
+    }
+
+    /// Whether the index's pinned write key made the signature. A large batch takes the pool's time, not the caller's
+    /// thread.
+    async fn verify(
+        &self,
+        partition: PartitionId,
+        index: IndexId,
+        encoded: Bytes,
+        signature: [u8; 64],
+    ) -> Result<(), ShardError> {
+        let state = self.partition(partition)?.directory.state(index);
+        let pinned = state.ok_or(ShardError::UnknownIndex)?.write_key;
+        let context = BatchContext {
+            index,
+            epoch: KeyEpoch(pinned.epoch),
+            partition,
+        };
+        let key = WritePublicKey::from_slice(&pinned.public).ok_or(ShardError::Corrupt("write key"))?;
+        let small = encoded.len() <= VERIFIED_INLINE_BYTES_MAX;
+        let verify = move || {
+            key.verify(&context, &encoded, &signature)
+                .map_err(|_| ShardError::NotSigned)
+        };
+        if small {
+            verify()
+        } else {
+            self.pool.run(move |_| verify()).await
+        }
+    }
+
+    /// Puts an entry into the log, whoever made it.
+    async fn log(
+        &self,
+        partition: PartitionId,
+        entry: &Entry,
+        encoded: Bytes,
+    ) -> Result<Applied, ShardError> {
+        let dropped = dropped_by(partition, entry);
         let forgotten = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
-        let reply = self
-            .partition(partition)?
-            .group
-            .propose(entry.encode_to_vec().into())
-            .await;
+        let reply = self.partition(partition)?.group.propose(encoded).await;
         if let Some(index) = forgotten {
             self.leases.revoke(index);
         }
@@ -208,15 +259,13 @@ impl Node {
             return Ok(Applied::default());
         };
         let command = Some(Command::ReplaceBlocks(replaced));
-        self.propose(
-            target.partition,
-            Entry {
-                version: ENTRY_VERSION,
-                index: target.index.0,
-                command,
-            },
-        )
-        .await
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            index: target.index.0,
+            command,
+        };
+        let encoded = entry.encode_to_vec().into();
+        self.log(target.partition, &entry, encoded).await
     }
 
     /// How many items the index has in the partition.
@@ -268,6 +317,15 @@ impl Replica {
             .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Self { group, directory })
     }
+}
+
+/// Whether an entry carries items, rows or models, or takes items away. The rest is the catalogue's doing. Folds are
+/// made by the node itself.
+fn is_write(entry: &Entry) -> bool {
+    !matches!(
+        entry.command,
+        Some(Command::BeginGeneration(_) | Command::RetireGeneration(_) | Command::DropIndex(_))
+    )
 }
 
 /// What an entry deletes whole.

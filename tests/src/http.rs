@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 /// A client of one address.
 pub struct Http {
     address: SocketAddr,
+    headers: Vec<(String, String)>,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
@@ -38,7 +39,18 @@ impl Http {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            headers: Vec::new(),
             idle: Mutex::default(),
+        }
+    }
+
+    /// A client of the same address that sends one more header with every request.
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut headers = self.headers.clone();
+        headers.push((name.to_owned(), value.to_owned()));
+        Self {
+            headers,
+            ..Self::new(self.address)
         }
     }
 
@@ -76,12 +88,15 @@ impl Http {
         body: Bytes,
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let mut connection = self.connection().await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", self.address.to_string())
-            .header("content-type", "application/json")
-            .body(Full::new(body))?;
+            .header("content-type", "application/json");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body))?;
         let (head, incoming) = connection.send_request(request).await?.into_parts();
         let body = incoming.collect().await?.to_bytes();
         self.idle.lock().push(connection);

@@ -30,6 +30,12 @@ async fn the_langchain_store_of_0_18_works() {
     run_unittests("0.18", "test_langchain", 8).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_work_with_the_official_clients() {
+    run_unittests("0.17", "test_users", 4).await;
+    run_unittests("0.18", "test_users", 4).await;
+}
+
 /// What a server prints when it is up can be pasted as it stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_printed_snippets_work() {
@@ -130,12 +136,17 @@ async fn schema_fuzzing_finds_no_server_error() {
 
 /// Runs one file of unit tests with one version of the client. `at_least` so many tests must have run.
 async fn run_unittests(version: &str, module: &str, at_least: usize) {
-    let home = Home::new();
+    let root_key = (module == "test_users").then_some("the root key of this test");
+    let home = match root_key {
+        Some(root_key) => Home::new().with_variable("SEALDEX_ROOT_KEY", root_key),
+        None => Home::new(),
+    };
     let mut server = home.start().await;
     let mut python = Command::new(environment(version).join("bin/python"));
     python
         .args(["-B", "-m", "unittest", "-v", module])
         .env("SEALDEX_URL", format!("http://{}", server.http.address()))
+        .env("SEALDEX_ROOT_KEY", root_key.unwrap_or_default())
         .env("SEALDEX_CLIENT_VERSION", format!("{version}.0"))
         .current_dir(scripts());
     let output = run(python).await;

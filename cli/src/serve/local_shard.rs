@@ -30,8 +30,13 @@ impl ShardClient for LocalShard {
         Ok(())
     }
 
-    async fn propose(&self, partition: PartitionId, entry: Entry) -> Result<Applied, ShardError> {
-        self.node.propose(partition, entry).await
+    async fn propose(
+        &self,
+        partition: PartitionId,
+        entry: Entry,
+        signature: Option<[u8; 64]>,
+    ) -> Result<Applied, ShardError> {
+        self.node.propose(partition, entry, signature).await
     }
 
     async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {

@@ -39,6 +39,23 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_PORT", default_value_t = port_of_the_peer())]
     port: u16,
 
+    /// The key that administers the server and makes API keys for users of single indexes
+    #[arg(long, env = "SEALDEX_ROOT_KEY", hide_env_values = true)]
+    root_key: Option<String>,
+
+    /// One API key for everything, instead of a root key; with neither the server asks for none
+    #[arg(
+        long,
+        env = "SEALDEX_API_KEY",
+        hide_env_values = true,
+        conflicts_with = "root_key"
+    )]
+    api_key: Option<String>,
+
+    /// Wrong API keys looked at per address and minute before the next is refused unseen; 0 looks at all
+    #[arg(long, env = "SEALDEX_FAILED_ATTEMPTS_MAX", default_value_t = 20)]
+    failed_attempts_max: u32,
+
     /// Serve on an address other than loopback although nobody has to authenticate
     #[arg(long, env = "SEALDEX_OPEN_TO_NETWORK")]
     open_to_network: bool,
@@ -86,7 +103,7 @@ pub(crate) enum ServeError {
     /// The address is not loopback and nobody has to authenticate.
     #[error(
         "{0} can be reached from the network, but this server asks nobody for credentials; \
-         listen on 127.0.0.1, or pass --open-to-network if something else guards it"
+         set SEALDEX_ROOT_KEY, listen on 127.0.0.1, or pass --open-to-network if something else guards it"
     )]
     OpenToNetwork(IpAddr),
     /// The address is taken or not ours.
@@ -115,7 +132,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .with_writer(std::io::stderr)
         .init();
     leave_no_core()?;
-    if !args.host.is_loopback() && !args.open_to_network {
+    if asks_nobody(&args) && !args.host.is_loopback() && !args.open_to_network {
         return Err(ServeError::OpenToNetwork(args.host));
     }
     tokio::runtime::Builder::new_multi_thread()
@@ -166,23 +183,36 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let service = Service::start(settings, Arc::new(LocalShard::new(node.clone())))
         .await
         .map_err(|e| ServeError::Storage(e.context().unwrap_or(e.detail()).to_owned()))?;
-    card::print(listener.local_addr()?, data_dir.path());
+    let authenticator = authenticator(&args);
+    card::print(listener.local_addr()?, data_dir.path(), key_variable(&args));
     let server = ServerOptions {
         body_bytes_max: args.body_max_mib << 20,
         ..ServerOptions::default()
     };
-    rest::serve(
-        listener,
-        service.clone(),
-        Authenticator::open(),
-        server,
-        stop_signal()?,
-    )
-    .await?;
+    rest::serve(listener, service.clone(), authenticator, server, stop_signal()?).await?;
     tracing::info!("stopping");
     service.stop().await;
     node.close().await;
     Ok(())
+}
+
+/// Whether whoever reaches the server may use it.
+fn asks_nobody(args: &ServeArgs) -> bool {
+    args.root_key.is_none() && args.api_key.is_none()
+}
+
+/// Where whoever started the server is taken to have its API key.
+fn key_variable(args: &ServeArgs) -> Option<&'static str> {
+    let root = args.root_key.as_ref().map(|_| "SEALDEX_ROOT_KEY");
+    root.or(args.api_key.as_ref().map(|_| "SEALDEX_API_KEY"))
+}
+
+fn authenticator(args: &ServeArgs) -> Authenticator {
+    match (&args.root_key, &args.api_key) {
+        (Some(root_key), _) => Authenticator::rbac(root_key, args.failed_attempts_max),
+        (None, Some(api_key)) => Authenticator::api_key(api_key, args.failed_attempts_max),
+        (None, None) => Authenticator::open(),
+    }
 }
 
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {

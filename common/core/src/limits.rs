@@ -7,6 +7,9 @@ pub const DIMENSION_MAX: u32 = 16_384;
 /// Characters in an index name, as in the contract.
 pub const INDEX_NAME_CHARS_MAX: usize = 255;
 
+/// Users of one index. Their grants are part of the index's record, which every coordinator holds in memory.
+pub const USERS_PER_INDEX_MAX: usize = 10_000;
+
 /// Bytes in an item's id. The contract names no limit; ids of 2,000 characters are known to be in use.
 pub const ID_BYTES_MAX: usize = 16 * 1024;
 

@@ -222,6 +222,9 @@ pub enum ShardError {
     /// An entry that this version does not understand.
     #[error("entry is malformed: {0}")]
     BadEntry(&'static str),
+    /// An entry that writes, and that nobody who may write to the index has signed.
+    #[error("entry is not signed by a writer of the index")]
+    NotSigned,
 }
 
 impl ShardError {
@@ -234,7 +237,10 @@ impl ShardError {
             | ShardError::LeaseRequired
             | ShardError::StaleGeneration => ErrorCode::Busy,
             ShardError::Corrupt(_) => ErrorCode::Corrupt,
-            ShardError::BlocksGone | ShardError::Storage(_) | ShardError::BadEntry(_) => ErrorCode::Internal,
+            ShardError::BlocksGone
+            | ShardError::Storage(_)
+            | ShardError::BadEntry(_)
+            | ShardError::NotSigned => ErrorCode::Internal,
         }
     }
 }

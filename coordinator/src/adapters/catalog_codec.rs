@@ -1,14 +1,15 @@
 //! The catalogue's stored form, in both directions; the only file that knows both its messages and its domain types.
 
-use crate::domain::{Command, GenerationRecord, IndexRecord, KeyEnvelope, ModelRef};
+use super::key_codec::{envelope_from_wire, envelope_to_wire, user_from_wire, user_to_wire};
+use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
 use prost::Message;
-use sealdex_core::{Dimension, Generation, IndexId, KeyEpoch, Metric, Precision};
+use sealdex_core::{Dimension, Generation, IndexId, Metric, Precision, UserId};
 use sealdex_proto::{ENTRY_VERSION, catalog as wire};
 
 /// A record or entry that this version cannot read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("catalogue {0} cannot be read")]
-pub(crate) struct Unreadable(&'static str);
+pub(crate) struct Unreadable(pub(super) &'static str);
 
 pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
     use wire::entry::Command as Wire;
@@ -40,6 +41,27 @@ pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
             name,
             id: id.0,
             generation: generation.0,
+        }),
+        Command::AddUser { name, id, user } => Wire::AddUser(wire::AddUser {
+            name,
+            id: id.0,
+            user: Some(user_to_wire(&user)),
+        }),
+        Command::RemoveUser { name, id, user } => Wire::RemoveUser(wire::RemoveUser {
+            name,
+            id: id.0,
+            user: user.0.to_vec().into(),
+        }),
+        Command::Rewrap {
+            name,
+            id,
+            replaces,
+            key,
+        } => Wire::Rewrap(wire::Rewrap {
+            name,
+            id: id.0,
+            replaces: replaces.to_vec().into(),
+            key: Some(envelope_to_wire(&key)),
         }),
         Command::ForgetGeneration { name, id, generation } => {
             Wire::ForgetGeneration(wire::ForgetGeneration {
@@ -87,6 +109,22 @@ pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Unreadable> {
             id: IndexId(c.id),
             generation: Generation(c.generation),
         },
+        Wire::AddUser(c) => Command::AddUser {
+            name: c.name,
+            id: IndexId(c.id),
+            user: Box::new(user_from_wire(c.user.ok_or(Unreadable("user"))?)?),
+        },
+        Wire::RemoveUser(c) => Command::RemoveUser {
+            name: c.name,
+            id: IndexId(c.id),
+            user: UserId::from_slice(&c.user).ok_or(Unreadable("user id"))?,
+        },
+        Wire::Rewrap(c) => Command::Rewrap {
+            name: c.name,
+            id: IndexId(c.id),
+            replaces: fixed(&c.replaces, "commitment")?,
+            key: Box::new(envelope_from_wire(c.key.ok_or(Unreadable("key envelope"))?)?),
+        },
         Wire::ForgetGeneration(c) => Command::ForgetGeneration {
             name: c.name,
             id: IndexId(c.id),
@@ -101,6 +139,11 @@ pub(crate) fn encode_record(record: &IndexRecord) -> Vec<u8> {
 
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<IndexRecord, Unreadable> {
     record_from_wire(wire::Index::decode(bytes).map_err(|_| Unreadable("record"))?)
+}
+
+/// Bytes of a length that is fixed.
+pub(super) fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; N], Unreadable> {
+    bytes.try_into().map_err(|_| Unreadable(what))
 }
 
 fn check_version(version: u32, what: &'static str) -> Result<(), Unreadable> {
@@ -129,11 +172,8 @@ fn record_to_wire(record: &IndexRecord) -> wire::Index {
         .into(),
         dimension: record.dimension.map_or(0, |d| d.get() as u32),
         created_unix_seconds: record.created_unix_seconds,
-        key: Some(wire::KeyEnvelope {
-            epoch: record.key.epoch.0,
-            commitment: record.key.commitment.to_vec().into(),
-            bundle: record.key.bundle.clone().into(),
-        }),
+        key: Some(envelope_to_wire(&record.key)),
+        users: record.users.iter().map(user_to_wire).collect(),
         active: Some(generation_to_wire(&record.active)),
         building: record.building.as_ref().map(generation_to_wire),
         retiring: record.retiring.iter().map(|g| g.0).collect(),
@@ -158,7 +198,6 @@ fn record_from_wire(record: wire::Index) -> Result<IndexRecord, Unreadable> {
         0 => None,
         d => Some(Dimension::new(d.into()).map_err(|_| Unreadable("dimension"))?),
     };
-    let key = record.key.ok_or(Unreadable("key envelope"))?;
     Ok(IndexRecord {
         name: record.name,
         id: IndexId(record.id),
@@ -166,15 +205,12 @@ fn record_from_wire(record: wire::Index) -> Result<IndexRecord, Unreadable> {
         precision,
         dimension,
         created_unix_seconds: record.created_unix_seconds,
-        key: KeyEnvelope {
-            epoch: KeyEpoch(key.epoch),
-            commitment: key
-                .commitment
-                .as_ref()
-                .try_into()
-                .map_err(|_| Unreadable("commitment"))?,
-            bundle: key.bundle.to_vec(),
-        },
+        key: envelope_from_wire(record.key.ok_or(Unreadable("key envelope"))?)?,
+        users: record
+            .users
+            .into_iter()
+            .map(user_from_wire)
+            .collect::<Result<_, _>>()?,
         active: generation_from_wire(record.active.ok_or(Unreadable("generation"))?)?,
         building: record.building.map(generation_from_wire).transpose()?,
         retiring: record.retiring.into_iter().map(Generation).collect(),
@@ -208,9 +244,8 @@ fn model_to_wire(model: ModelRef) -> wire::ModelRef {
 }
 
 fn model_from_wire(model: wire::ModelRef) -> Result<ModelRef, Unreadable> {
-    let id = model.id.as_ref().try_into().map_err(|_| Unreadable("model id"))?;
     Ok(ModelRef {
-        id,
+        id: fixed(&model.id, "model id")?,
         pieces: model.pieces,
     })
 }
@@ -218,6 +253,8 @@ fn model_from_wire(model: wire::ModelRef) -> Result<ModelRef, Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{KeyEnvelope, KeySource, PublicKeys, UserRecord, WrappedKey};
+    use sealdex_core::KeyEpoch;
 
     fn generation(n: u32, model: Option<ModelRef>) -> GenerationRecord {
         GenerationRecord {
@@ -225,6 +262,42 @@ mod tests {
             trained: n > 1,
             clusters: 7,
             model,
+        }
+    }
+
+    fn kms() -> KeySource {
+        KeySource::Kms(WrappedKey {
+            slot: "prod".into(),
+            provider: "aws-kms".into(),
+            key_id: "alias/sealdex".into(),
+            region: "eu-central-1".into(),
+            wrapped: vec![4, 5, 6],
+            version: 1,
+            created_unix_seconds: 1_800_000_000,
+        })
+    }
+
+    fn envelope(source: KeySource) -> KeyEnvelope {
+        KeyEnvelope {
+            epoch: KeyEpoch(3),
+            commitment: [5; 32],
+            bundle: vec![1, 2, 3],
+            public: PublicKeys {
+                admin: [1; 32],
+                write: [2; 32],
+                inbox: [3; 32],
+            },
+            source,
+        }
+    }
+
+    fn user(n: u8) -> UserRecord {
+        UserRecord {
+            id: UserId([n; 16]),
+            public_key: [n; 32],
+            read_grant: (n % 2 == 0).then(|| vec![n; 3]),
+            write_grant: (n % 2 == 1).then(Vec::new),
+            signature: [n; 64],
         }
     }
 
@@ -236,11 +309,8 @@ mod tests {
             precision: Precision::Float16,
             dimension: Some(Dimension::new(16_384).unwrap()),
             created_unix_seconds: 1_800_000_000,
-            key: KeyEnvelope {
-                epoch: KeyEpoch(3),
-                commitment: [5; 32],
-                bundle: vec![1, 2, 3],
-            },
+            key: envelope(KeySource::Client),
+            users: vec![user(1), user(2)],
             active: generation(
                 1,
                 Some(ModelRef {
@@ -257,6 +327,8 @@ mod tests {
     #[test]
     fn records_survive_a_round_trip() {
         let plain = IndexRecord {
+            key: envelope(kms()),
+            users: vec![],
             dimension: None,
             building: None,
             retiring: vec![],
@@ -300,6 +372,22 @@ mod tests {
                 name: name.clone(),
                 id,
                 generation: generation_no,
+            },
+            Command::AddUser {
+                name: name.clone(),
+                id,
+                user: Box::new(user(3)),
+            },
+            Command::RemoveUser {
+                name: name.clone(),
+                id,
+                user: UserId([8; 16]),
+            },
+            Command::Rewrap {
+                name: name.clone(),
+                id,
+                replaces: [6; 32],
+                key: Box::new(envelope(kms())),
             },
             Command::ForgetGeneration {
                 name,

@@ -183,7 +183,7 @@ impl CatalogStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{GenerationRecord, KeyEnvelope};
+    use crate::domain::{GenerationRecord, KeyEnvelope, KeySource, PublicKeys};
     use sealdex_core::{Generation, IndexId, KeyEpoch, Metric, Precision};
 
     fn index(name: &str, id: u64, bundle: &[u8]) -> Command {
@@ -198,7 +198,14 @@ mod tests {
                 epoch: KeyEpoch(1),
                 commitment: [0; 32],
                 bundle: bundle.to_vec(),
+                public: PublicKeys {
+                    admin: [0; 32],
+                    write: [0; 32],
+                    inbox: [0; 32],
+                },
+                source: KeySource::Client,
             },
+            users: vec![],
             active: GenerationRecord {
                 generation: Generation(1),
                 trained: false,

@@ -2,5 +2,6 @@
 
 mod catalog_codec;
 mod catalog_store;
+mod key_codec;
 
 pub use catalog_store::{CatalogError, CatalogHandle};

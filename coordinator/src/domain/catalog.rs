@@ -1,144 +1,10 @@
 //! The catalogue of indexes as a pure state machine: a [`Command`] is applied whole or refused, and nothing else
 //! changes it. Knows no storage, no clock and no key; what it keeps of keys is sealed.
 
-use sealdex_core::{Dimension, Generation, IndexId, KeyEpoch, Metric, Precision};
+use super::{Command, GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, Rejection, UserRecord};
+use sealdex_core::{Dimension, Generation, IndexId, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// An index that exists.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct IndexRecord {
-    /// Its name, unique.
-    pub name: String,
-    /// Its id, never used again.
-    pub id: IndexId,
-    /// Its metric.
-    pub metric: Metric,
-    /// How its vectors are stored.
-    pub precision: Precision,
-    /// Its dimension, once known.
-    pub dimension: Option<Dimension>,
-    /// When it was made.
-    pub created_unix_seconds: u64,
-    /// How its keys are kept.
-    pub key: KeyEnvelope,
-    /// The generation that queries use.
-    pub active: GenerationRecord,
-    /// The generation that a training is filling, if one is. Writers write to both.
-    pub building: Option<GenerationRecord>,
-    /// Generations that are out of use but not yet dropped by every partition.
-    pub retiring: Vec<Generation>,
-    /// The number of the next training.
-    pub next_generation: Generation,
-}
-
-/// What is stored of an index's keys: enough to tell the right index key from a wrong one, and the sealed bundle.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyEnvelope {
-    /// Epoch of the bundle.
-    pub epoch: KeyEpoch,
-    /// See `sealdex_crypto::Commitment`.
-    pub commitment: [u8; 32],
-    /// The bundle, sealed under the index key.
-    pub bundle: Vec<u8>,
-}
-
-/// One generation of an index.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct GenerationRecord {
-    /// Its number.
-    pub generation: Generation,
-    /// Whether its centroids and codes were learned.
-    pub trained: bool,
-    /// Its clusters.
-    pub clusters: u32,
-    /// Where its model is; none before the first upsert.
-    pub model: Option<ModelRef>,
-}
-
-/// Where a generation's sealed model is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ModelRef {
-    /// Names its pieces, with the generation.
-    pub id: [u8; 16],
-    /// How many there are.
-    pub pieces: u32,
-}
-
-/// A change of the catalogue. All but the first name the index by name and id, so that a command meant for a deleted
-/// index never hits its successor.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Command {
-    /// A new index.
-    Create(Box<IndexRecord>),
-    /// Its record, and with it its keys, are gone.
-    Delete {
-        /// Name.
-        name: String,
-        /// Id.
-        id: IndexId,
-    },
-    /// The first upsert fixes dimension and untrained model. If somebody else was first, theirs stays.
-    SetUntrainedModel {
-        /// Name.
-        name: String,
-        /// Id.
-        id: IndexId,
-        /// The dimension of the first vectors.
-        dimension: Dimension,
-        /// The model made from them.
-        model: ModelRef,
-    },
-    /// Writers write to this generation too from now on.
-    BeginTraining {
-        /// Name.
-        name: String,
-        /// Id.
-        id: IndexId,
-        /// The generation, whose model is stored already.
-        building: GenerationRecord,
-    },
-    /// The generation being built becomes the active one.
-    FinishTraining {
-        /// Name.
-        name: String,
-        /// Id.
-        id: IndexId,
-        /// The generation being built.
-        generation: Generation,
-    },
-    /// The generation being built is given up.
-    AbortTraining {
-        /// Name.
-        name: String,
-        /// Id.
-        id: IndexId,
-        /// The generation being built.
-        generation: Generation,
-    },
-    /// Every partition has dropped a retiring generation.
-    ForgetGeneration {
-        /// Name.
-        name: String,
-        /// Id.
-        id: IndexId,
-        /// The generation.
-        generation: Generation,
-    },
-}
-
-/// Why a command was refused. The catalogue is as it was.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Rejection {
-    /// The name is in use.
-    NameTaken,
-    /// There is no such index (any more).
-    NoSuchIndex,
-    /// The index has another dimension.
-    DimensionDiffers,
-    /// The index is not in the state the command is for.
-    OutOfTurn,
-}
 
 /// All indexes, by name in bytewise order.
 #[derive(Clone, Default)]
@@ -195,6 +61,17 @@ impl Catalog {
                 record.retiring.push(generation);
                 Ok(())
             }),
+            Command::AddUser { name, id, user } => self.change(&name, id, |record| add_user(record, *user)),
+            Command::RemoveUser { name, id, user } => self.change(&name, id, |record| {
+                record.users.retain(|existing| existing.id != user);
+                Ok(())
+            }),
+            Command::Rewrap {
+                name,
+                id,
+                replaces,
+                key,
+            } => self.change(&name, id, |record| rewrap(record, replaces, *key)),
             Command::ForgetGeneration { name, id, generation } => self.change(&name, id, |record| {
                 record.retiring.retain(|g| *g != generation);
                 Ok(())
@@ -263,9 +140,31 @@ fn take_building(record: &mut IndexRecord, generation: Generation) -> Result<Gen
     }
 }
 
+fn add_user(record: &mut IndexRecord, user: UserRecord) -> Result<(), Rejection> {
+    if record.users.iter().any(|existing| existing.id == user.id) {
+        return Err(Rejection::OutOfTurn);
+    }
+    if record.users.len() >= limits::USERS_PER_INDEX_MAX {
+        return Err(Rejection::TooManyUsers);
+    }
+    record.users.push(user);
+    Ok(())
+}
+
+fn rewrap(record: &mut IndexRecord, replaces: [u8; 32], key: KeyEnvelope) -> Result<(), Rejection> {
+    let same_bundle = record.key.epoch == key.epoch && record.key.public == key.public;
+    if record.key.commitment != replaces || !same_bundle {
+        return Err(Rejection::OutOfTurn);
+    }
+    record.key = key;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{KeySource, PublicKeys};
+    use sealdex_core::{KeyEpoch, Metric, Precision, UserId};
 
     fn index(name: &str, id: u64) -> IndexRecord {
         IndexRecord {
@@ -279,7 +178,14 @@ mod tests {
                 epoch: KeyEpoch(1),
                 commitment: [0; 32],
                 bundle: vec![],
+                public: PublicKeys {
+                    admin: [1; 32],
+                    write: [2; 32],
+                    inbox: [3; 32],
+                },
+                source: KeySource::Client,
             },
+            users: vec![],
             active: GenerationRecord {
                 generation: Generation(1),
                 trained: false,
@@ -417,5 +323,80 @@ mod tests {
             generation: Generation(2),
         };
         assert!(catalog.apply(forget).unwrap().retiring.is_empty());
+    }
+
+    fn user(n: u8) -> UserRecord {
+        UserRecord {
+            id: UserId([n; 16]),
+            public_key: [n; 32],
+            read_grant: Some(vec![n]),
+            write_grant: None,
+            signature: [n; 64],
+        }
+    }
+
+    fn add(id: u64, n: u8) -> Command {
+        Command::AddUser {
+            name: "a".into(),
+            id: IndexId(id),
+            user: Box::new(user(n)),
+        }
+    }
+
+    #[test]
+    fn users_come_and_go_and_none_outlives_its_index() {
+        let mut catalog = with_index_a();
+        catalog.apply(add(1, 1)).unwrap();
+        catalog.apply(add(1, 2)).unwrap();
+        assert_eq!(catalog.apply(add(1, 2)), Err(Rejection::OutOfTurn));
+        let remove = |n| Command::RemoveUser {
+            name: "a".into(),
+            id: IndexId(1),
+            user: UserId([n; 16]),
+        };
+        for _ in 0..2 {
+            let left = catalog.apply(remove(1)).unwrap();
+            assert_eq!(left.users, [user(2)]);
+        }
+        let delete = Command::Delete {
+            name: "a".into(),
+            id: IndexId(1),
+        };
+        catalog.apply(delete).unwrap();
+        let successor = catalog.apply(Command::Create(Box::new(index("a", 2)))).unwrap();
+        assert!(successor.users.is_empty());
+        assert_eq!(catalog.apply(add(1, 3)), Err(Rejection::NoSuchIndex));
+    }
+
+    #[test]
+    fn users_are_bounded() {
+        let mut catalog = Catalog::restore([IndexRecord {
+            users: vec![user(1); limits::USERS_PER_INDEX_MAX],
+            ..index("a", 1)
+        }]);
+        assert_eq!(catalog.apply(add(1, 2)), Err(Rejection::TooManyUsers));
+    }
+
+    #[test]
+    fn of_two_rewraps_one_is_refused_and_none_brings_another_bundle() {
+        let mut catalog = with_index_a();
+        let key = |commitment| KeyEnvelope {
+            commitment: [commitment; 32],
+            ..index("a", 1).key
+        };
+        let rewrap = |replaces, key| Command::Rewrap {
+            name: "a".into(),
+            id: IndexId(1),
+            replaces: [replaces; 32],
+            key: Box::new(key),
+        };
+        assert_eq!(catalog.apply(rewrap(0, key(1))).unwrap().key, key(1));
+        assert_eq!(catalog.apply(rewrap(0, key(2))), Err(Rejection::OutOfTurn));
+        let other_bundle = KeyEnvelope {
+            epoch: KeyEpoch(2),
+            ..key(3)
+        };
+        assert_eq!(catalog.apply(rewrap(1, other_bundle)), Err(Rejection::OutOfTurn));
+        assert_eq!(catalog.get("a").unwrap().key, key(1));
     }
 }

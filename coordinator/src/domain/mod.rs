@@ -1,5 +1,13 @@
 //! What is true of indexes, as pure state: no IO, no clock, no randomness, no async.
 
 mod catalog;
+mod command;
+mod index_record;
+mod key_envelope;
+mod user_record;
 
-pub use catalog::{Catalog, Command, GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, Rejection};
+pub use catalog::Catalog;
+pub use command::{Command, Rejection};
+pub use index_record::{GenerationRecord, IndexRecord, ModelRef};
+pub use key_envelope::{KeyEnvelope, KeySource, PublicKeys, WrappedKey};
+pub use user_record::UserRecord;

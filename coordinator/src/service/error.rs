@@ -1,5 +1,6 @@
 //! What a use case answers when it cannot do what was asked: one message for the caller, one for the operator.
 
+use crate::auth::{AuthError, Forbidden};
 use sealdex_core::{ErrorCode, UnitError};
 use sealdex_crypto::KeyError;
 use sealdex_index::dataplane::ShardError;
@@ -50,6 +51,18 @@ impl ServiceError {
     /// The note for the operator.
     pub fn context(&self) -> Option<&str> {
         self.context.as_deref()
+    }
+}
+
+impl From<AuthError> for ServiceError {
+    fn from(error: AuthError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<Forbidden> for ServiceError {
+    fn from(error: Forbidden) -> Self {
+        Self::new(error.code(), error.to_string())
     }
 }
 

@@ -1,14 +1,15 @@
 //! Calls to shards on behalf of an index: grants the key lease that a shard asks for, and loads models.
 
 use super::ServiceError;
-use super::session::{LoadedModel, Session};
+use super::session::{LoadedModel, Session, Writer};
 use crate::domain::GenerationRecord;
 use crate::ports::ShardClient;
 use sealdex_core::{ErrorCode, PartitionId, Placement};
 use sealdex_crypto::Aad;
 use sealdex_crypto::RecordKind;
-use sealdex_index::dataplane::{ShardError, Target};
+use sealdex_index::dataplane::{Applied, ShardError, Target};
 use sealdex_index::model::Model;
+use sealdex_proto::partition::Entry;
 use std::sync::Arc;
 
 /// The shards as the use cases see them. Cheap to clone.
@@ -19,6 +20,17 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
+    /// Proposes what a caller writes.
+    pub(crate) async fn write(
+        &self,
+        writer: &Writer,
+        partition: PartitionId,
+        entry: Entry,
+    ) -> Result<Applied, ShardError> {
+        let signature = writer.sign(partition, &entry);
+        self.shards.propose(partition, entry, Some(signature)).await
+    }
+
     /// Calls a shard; if it has no live lease for the target, grants one and calls once more.
     pub(crate) async fn leased<T, F>(
         &self,

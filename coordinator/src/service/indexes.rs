@@ -1,9 +1,10 @@
 //! Making, finding, describing and deleting indexes.
 
+use super::custodian::not_a_user;
 use super::requests::KeyInput;
 use super::{CreateIndex, Description, IndexRef, OpenIndex, Service, ServiceError};
 use crate::auth::Caller;
-use crate::domain::{Command, GenerationRecord, IndexRecord};
+use crate::domain::{Command, GenerationRecord, IndexRecord, KeySource};
 use sealdex_core::{ErrorCode, Generation, IndexId, limits};
 use sealdex_crypto::{IndexKey, random_u64};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ const FIRST_GENERATION: Generation = Generation(1);
 impl Service {
     /// Makes an index. Its rows' places are made before it is announced, so that a crash between leaves nothing that
     /// anybody can see.
-    pub async fn create_index(&self, _caller: &Caller, request: CreateIndex) -> Result<(), ServiceError> {
+    pub async fn create_index(&self, caller: &Caller, request: CreateIndex) -> Result<(), ServiceError> {
+        caller.require_admin()?;
         let key = key_of_new_index(&request)?;
         check_name(&request.index.name)?;
         if self.catalog.get(&request.index.name).is_some() {
@@ -34,7 +36,8 @@ impl Service {
             created_unix_seconds: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |t| t.as_secs()),
-            key: self.custodian.envelope(key, id),
+            key: self.custodian.envelope(key, id, KeySource::Client),
+            users: Vec::new(),
             active: GenerationRecord {
                 generation: FIRST_GENERATION,
                 trained: false,
@@ -45,7 +48,7 @@ impl Service {
             retiring: Vec::new(),
             next_generation: Generation(FIRST_GENERATION.0 + 1),
         };
-        self.begin_generation(id, FIRST_GENERATION).await?;
+        self.begin_generation(&record, FIRST_GENERATION).await?;
         if let Err(error) = self.catalog.change(Command::Create(Box::new(record))).await {
             self.drop_rows(id).await?;
             return Err(error.into());
@@ -54,7 +57,8 @@ impl Service {
     }
 
     /// The names of all indexes, in bytewise order.
-    pub async fn list_indexes(&self, _caller: &Caller) -> Result<Vec<String>, ServiceError> {
+    pub async fn list_indexes(&self, caller: &Caller) -> Result<Vec<String>, ServiceError> {
+        caller.require_admin()?;
         Ok(self
             .catalog
             .all()
@@ -63,19 +67,50 @@ impl Service {
             .collect())
     }
 
-    /// Checks that an index exists and that the key sent with it is its key; what comes back proves both.
-    pub async fn open_index(&self, _caller: &Caller, index: IndexRef) -> Result<OpenIndex, ServiceError> {
-        let record = self
-            .catalog
-            .get(&index.name)
-            .ok_or_else(|| no_such_index(&index.name))?;
-        let key = match &index.key {
-            KeyInput::Given(key) => key,
-            KeyInput::WrongLength(bytes) => return Err(wrong_length(*bytes)),
-            KeyInput::Absent => return Err(key_missing(&index.name)),
-        };
-        let session = self.custodian.open(&record, key)?;
-        Ok(OpenIndex { record, session })
+    /// Opens an index: with its key, or with what it grants to the user who calls. What comes back proves what the
+    /// caller may do.
+    pub async fn open_index(&self, caller: &Caller, index: IndexRef) -> Result<OpenIndex, ServiceError> {
+        let record = self.catalog.get(&index.name);
+        if let Some(token) = caller.token() {
+            // To a user, an index that is not there is like one that is not theirs; a key they send is not looked at.
+            let record = record.ok_or_else(not_a_user)?;
+            let (reader, writer) = self.custodian.open_as_user(&record, token)?;
+            return Ok(OpenIndex {
+                record,
+                reader,
+                writer,
+            });
+        }
+        let record = record.ok_or_else(|| no_such_index(&index.name))?;
+        let key = self.index_key(&record, index.key).await?;
+        let (reader, writer) = self.custodian.open(&record, &key)?;
+        Ok(OpenIndex {
+            record,
+            reader,
+            writer,
+        })
+    }
+
+    /// The record of the index of that name.
+    pub(crate) fn named(&self, name: &str) -> Result<Arc<IndexRecord>, ServiceError> {
+        self.catalog.get(name).ok_or_else(|| no_such_index(name))
+    }
+
+    /// The key of an index: the one that was sent, or the one that its key provider unwraps.
+    pub(crate) async fn index_key(
+        &self,
+        record: &IndexRecord,
+        sent: KeyInput,
+    ) -> Result<Arc<IndexKey>, ServiceError> {
+        match (&record.key.source, sent) {
+            (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
+            (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
+            (KeySource::Client, KeyInput::Absent) => Err(key_missing(&record.name)),
+            (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
+                Err(key_unwelcome(&record.name))
+            }
+            (KeySource::Kms(_), KeyInput::Absent) => Err(ServiceError::internal("no key registry")),
+        }
     }
 
     /// What is known of an index without looking at its items.
@@ -92,7 +127,8 @@ impl Service {
     }
 
     /// Deletes an index: first its keys, which makes its rows unreadable, then its rows.
-    pub async fn delete_index(&self, index: OpenIndex) -> Result<(), ServiceError> {
+    pub async fn delete_index(&self, caller: &Caller, index: OpenIndex) -> Result<(), ServiceError> {
+        caller.require_admin()?;
         let (name, id) = (index.record.name.clone(), index.record.id);
         self.catalog.change(Command::Delete { name, id }).await?;
         self.custodian.forget(id);
@@ -150,6 +186,12 @@ fn no_such_index(name: &str) -> ServiceError {
         ErrorCode::NotFound,
         format!("Index '{name}' does not exist; create it first."),
     )
+}
+
+fn key_unwelcome(name: &str) -> ServiceError {
+    ServiceError::invalid(format!(
+        "Index '{name}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it."
+    ))
 }
 
 fn no_such_model(model: &str) -> ServiceError {

@@ -1,5 +1,6 @@
 //! Reading and deleting items by id.
 
+use super::session::Session;
 use super::{ItemFields, OpenIndex, Service, ServiceError, StoredItem};
 use futures_util::future::try_join_all;
 use sealdex_core::{ErrorCode, ItemLabel, PartitionId, limits};
@@ -20,13 +21,14 @@ impl Service {
         fields: ItemFields,
     ) -> Result<Vec<StoredItem>, ServiceError> {
         check_count(ids.len())?;
-        let labels: Vec<ItemLabel> = ids.iter().map(|id| index.session.labels.item(id)).collect();
+        let session = index.reader("retrieve items")?;
+        let labels: Vec<ItemLabel> = ids.iter().map(|id| session.labels.item(id)).collect();
         let wanted = Fields {
             vector: fields.vector,
             meta: fields.metadata,
             contents: fields.contents,
         };
-        let found = self.fetch_by_label(index, &labels, wanted).await?;
+        let found = self.fetch_by_label(index, session, &labels, wanted).await?;
         Ok(ids
             .into_iter()
             .zip(&labels)
@@ -37,10 +39,11 @@ impl Service {
     /// Deletes items; ids that are not there are no error. Returns how many ids were sent.
     pub async fn delete_items(&self, index: &OpenIndex, ids: Vec<String>) -> Result<usize, ServiceError> {
         check_count(ids.len())?;
+        let writer = index.writer("delete items")?;
         self.current_record(index)?;
         let mut by_home: BTreeMap<PartitionId, Vec<_>> = BTreeMap::new();
         for id in &ids {
-            let label = index.session.labels.item(id);
+            let label = writer.labels.item(id);
             let home = self.fanout.placement.of_item(&label);
             by_home
                 .entry(home)
@@ -54,27 +57,36 @@ impl Service {
                 index: index.record.id.0,
                 command: Some(command),
             };
-            self.fanout.shards.propose(partition, entry)
+            self.fanout.write(writer, partition, entry)
         });
         for applied in try_join_all(proposals).await? {
-            self.maintenance.note(&index.session, &applied);
+            // Whoever may not read cannot fold: the next write of somebody who may makes up for it.
+            if let Some(session) = &index.reader {
+                self.maintenance.note(session, &applied);
+            }
         }
         Ok(ids.len())
     }
 
     /// All ids, in no particular order.
     pub async fn list_ids(&self, index: &OpenIndex) -> Result<Vec<String>, ServiceError> {
+        let session = index.reader("list IDs from index")?;
         self.current_record(index)?;
         let walks = self
             .fanout
             .placement
             .partitions()
-            .map(|partition| self.ids_of(index, partition));
+            .map(|partition| self.ids_of(index, session, partition));
         Ok(try_join_all(walks).await?.concat())
     }
 
     /// How many items there are.
-    pub async fn count(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
+    pub async fn num_vectors(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
+        index.reader("get size of index")?;
+        self.count(index).await
+    }
+
+    pub(crate) async fn count(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
         self.current_record(index)?;
         let counts = self
             .fanout
@@ -84,13 +96,18 @@ impl Service {
         Ok(try_join_all(counts).await?.into_iter().sum())
     }
 
-    async fn ids_of(&self, index: &OpenIndex, partition: PartitionId) -> Result<Vec<String>, ServiceError> {
+    async fn ids_of(
+        &self,
+        index: &OpenIndex,
+        session: &Session,
+        partition: PartitionId,
+    ) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
         let mut after = None;
         loop {
             let page = self
                 .fanout
-                .leased(&index.session, partition, |target| {
+                .leased(session, partition, |target| {
                     self.fanout.shards.walk(WalkRequest {
                         target,
                         precision: index.record.precision,
@@ -115,6 +132,7 @@ impl Service {
     async fn fetch_by_label(
         &self,
         index: &OpenIndex,
+        session: &Session,
         labels: &[ItemLabel],
         fields: Fields,
     ) -> Result<HashMap<ItemLabel, Fetched>, ServiceError> {
@@ -128,7 +146,7 @@ impl Service {
         }
         let fetches = by_home.into_iter().map(|(partition, items)| async move {
             self.fanout
-                .leased(&index.session, partition, |target| {
+                .leased(session, partition, |target| {
                     let items = items.clone();
                     let precision = index.record.precision;
                     self.fanout.shards.fetch(FetchRequest {

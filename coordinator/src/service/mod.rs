@@ -18,8 +18,10 @@ mod startup;
 mod training;
 mod training_plan;
 mod upsert;
+mod users;
 mod write_plan;
 
+pub use custodian::Rights;
 pub use error::ServiceError;
 pub use requests::{
     CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
@@ -27,3 +29,4 @@ pub use requests::{
 };
 pub use session::OpenIndex;
 pub use startup::{Service, Settings};
+pub use users::{CreateUser, CreatedUser, UserListed};

@@ -1,8 +1,9 @@
 //! Queries: route, scan, merge, resolve, and widen until enough was found or everything was looked at.
 
 use super::items::text;
-use super::session::LoadedModel;
+use super::session::{LoadedModel, Session};
 use super::{Hit, OpenIndex, Query, Service, ServiceError};
+use crate::domain::IndexRecord;
 use futures_util::future::try_join_all;
 use sealdex_core::{ErrorCode, Generation, ItemLabel, Op, PartitionId, limits};
 use sealdex_index::dataplane::{
@@ -39,10 +40,11 @@ struct Breadth {
 impl Service {
     /// The nearest items of each query, nearest first; ties in the order of their ids.
     pub async fn query(&self, index: &OpenIndex, query: Query) -> Result<Vec<Vec<Hit>>, ServiceError> {
+        let session = index.reader("query")?;
         check_limits(&query)?;
         let query = Arc::new(query);
         for _ in 0..GENERATION_CHANGES_MAX {
-            match self.query_once(index, &query).await {
+            match self.query_once(index, session, &query).await {
                 Err(Interrupted::StaleGeneration) => continue,
                 Err(Interrupted::Failed(error)) => return Err(error),
                 Ok(hits) => return Ok(hits),
@@ -51,7 +53,12 @@ impl Service {
         Err(ShardError::Busy.into())
     }
 
-    async fn query_once(&self, index: &OpenIndex, query: &Arc<Query>) -> Result<Vec<Vec<Hit>>, Interrupted> {
+    async fn query_once(
+        &self,
+        index: &OpenIndex,
+        session: &Session,
+        query: &Arc<Query>,
+    ) -> Result<Vec<Vec<Hit>>, Interrupted> {
         let record = self.current_record(index)?;
         let dimension = record.dimension.ok_or_else(dimension_unknown)?;
         if query.vectors.dimension() != dimension {
@@ -61,26 +68,28 @@ impl Service {
             ))
             .into());
         }
-        let Some(model) = self.fanout.model(&index.session, &record.active).await? else {
+        let Some(model) = self.fanout.model(session, &record.active).await? else {
             return Ok(vec![Vec::new(); query.vectors.len()]);
         };
         let everything: u64 = self.count(index).await?;
         let round = Round {
             service: self,
-            index,
+            record: &record,
+            session,
             query,
             model: &model,
             everything,
         };
         let neighbours = round.run().await?;
-        Ok(self.hits(index, query, neighbours).await?)
+        Ok(self.hits(&record, session, query, neighbours).await?)
     }
 
     /// Opens what is asked of the neighbours, settles ties by id, and keeps the first `top_k`. One that was replaced
     /// since it was resolved is left out; the next takes its place.
     async fn hits(
         &self,
-        index: &OpenIndex,
+        record: &IndexRecord,
+        session: &Session,
         query: &Query,
         neighbours: Vec<Vec<Neighbour>>,
     ) -> Result<Vec<Vec<Hit>>, ServiceError> {
@@ -100,10 +109,10 @@ impl Service {
             vector: query.include.vector,
             contents: query.include.contents,
         };
-        let precision = index.record.precision;
+        let precision = record.precision;
         let fetches = wanted.into_iter().map(|(partition, items)| async move {
             self.fanout
-                .leased(&index.session, partition, |target| {
+                .leased(session, partition, |target| {
                     let items = items.clone();
                     self.fanout.shards.fetch(FetchRequest {
                         target,
@@ -152,7 +161,8 @@ fn rank(query: &Query, neighbours: Vec<Neighbour>, fetched: &HashMap<ItemLabel, 
 /// One attempt at a query on one generation.
 struct Round<'a> {
     service: &'a Service,
-    index: &'a OpenIndex,
+    record: &'a IndexRecord,
+    session: &'a Session,
     query: &'a Arc<Query>,
     model: &'a Arc<LoadedModel>,
     /// Items in the index.
@@ -275,7 +285,7 @@ impl Round<'_> {
             async move {
                 self.service
                     .fanout
-                    .leased(&self.index.session, partition, |target| {
+                    .leased(self.session, partition, |target| {
                         let (probes, queries) = (probes.clone(), queries.clone());
                         self.service.fanout.shards.scan(ScanRequest {
                             target,
@@ -333,11 +343,11 @@ impl Round<'_> {
                 let reply = self
                     .service
                     .fanout
-                    .leased(&self.index.session, partition, |target| {
+                    .leased(self.session, partition, |target| {
                         self.service.fanout.shards.resolve(ResolveRequest {
                             target,
-                            metric: self.index.record.metric,
-                            precision: self.index.record.precision,
+                            metric: self.record.metric,
+                            precision: self.record.precision,
                             queries: values.clone(),
                             dimension,
                             candidates: of_home.clone(),

@@ -1,18 +1,23 @@
 //! An index whose keys are open: what the coordinator holds of it in memory while it is in use, and the handle that
-//! proves a caller may use it.
+//! proves what a caller may do with it.
 
+use super::ServiceError;
 use crate::domain::{IndexRecord, ModelRef};
 use parking_lot::Mutex;
-use sealdex_core::{ClusterLabel, ClusterNo, Dimension, Generation, IndexId, KeyEpoch, PartitionId};
-use sealdex_crypto::{DataKeys, LabelKeys};
+use prost::Message;
+use sealdex_core::{
+    ClusterLabel, ClusterNo, Dimension, ErrorCode, Generation, IndexId, KeyEpoch, PartitionId,
+};
+use sealdex_crypto::{BatchContext, BatchSigner, DataKeys, LabelKeys};
 use sealdex_index::dataplane::Target;
 use sealdex_index::model::Model;
+use sealdex_proto::partition::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::RwLock;
 
-/// The opened keys of one index, and what depends on them.
+/// What reading an index takes: its opened keys, and what depends on them.
 pub(crate) struct Session {
     pub(crate) id: IndexId,
     pub(crate) epoch: KeyEpoch,
@@ -29,6 +34,14 @@ pub(crate) struct Session {
     pub(crate) first_upsert: tokio::sync::Mutex<()>,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) last_used: Mutex<Instant>,
+}
+
+/// What writing to an index takes. Names items and signs; opens nothing.
+pub(crate) struct Writer {
+    pub(crate) index: IndexId,
+    pub(crate) epoch: KeyEpoch,
+    pub(crate) labels: LabelKeys,
+    pub(crate) signer: BatchSigner,
 }
 
 /// What is known of clusters that want maintenance.
@@ -82,14 +95,37 @@ impl Session {
     }
 }
 
-/// The right to use an index: its key was sent and was right. Cheap to clone.
+impl Writer {
+    /// Signs an entry for one partition.
+    pub(crate) fn sign(&self, partition: PartitionId, entry: &Entry) -> [u8; 64] {
+        let context = BatchContext {
+            index: self.index,
+            epoch: self.epoch,
+            partition,
+        };
+        self.signer.sign(&context, &entry.encode_to_vec())
+    }
+}
+
+/// The right to use an index, as far as it goes: its key or a user's grants were opened. Cheap to clone.
 #[derive(Clone)]
 pub struct OpenIndex {
     pub(crate) record: Arc<IndexRecord>,
-    pub(crate) session: Arc<Session>,
+    pub(super) reader: Option<Arc<Session>>,
+    pub(super) writer: Option<Arc<Writer>>,
 }
 
 impl OpenIndex {
+    /// What reading takes, if the caller may; `action` names what they asked for.
+    pub(crate) fn reader(&self, action: &str) -> Result<&Arc<Session>, ServiceError> {
+        self.reader.as_ref().ok_or_else(|| denied(action, "read"))
+    }
+
+    /// What writing takes, if the caller may; `action` names what they asked for.
+    pub(crate) fn writer(&self, action: &str) -> Result<&Arc<Writer>, ServiceError> {
+        self.writer.as_ref().ok_or_else(|| denied(action, "write"))
+    }
+
     /// The index's name.
     pub fn name(&self) -> &str {
         &self.record.name
@@ -99,4 +135,11 @@ impl OpenIndex {
     pub fn dimension(&self) -> Option<Dimension> {
         self.record.dimension
     }
+}
+
+fn denied(action: &str, permission: &str) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::Forbidden,
+        format!("Failed to {action}: permission denied. It takes a user with the permission '{permission}'."),
+    )
 }

@@ -9,7 +9,7 @@ use super::training::Trainer;
 use crate::adapters::{CatalogError, CatalogHandle};
 use crate::domain::{Command, IndexRecord, Rejection};
 use crate::ports::ShardClient;
-use sealdex_core::{ErrorCode, Generation, IndexId, Placement};
+use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
 use sealdex_index::dataplane::ShardError;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{BeginGeneration, DropIndex, Entry, RetireGeneration, entry};
@@ -123,7 +123,7 @@ impl Service {
                 index: index.0,
                 command: Some(command.clone()),
             };
-            self.fanout.shards.propose(partition, entry)
+            self.fanout.shards.propose(partition, entry, None)
         });
         futures_util::future::try_join_all(proposals).await?;
         Ok(())
@@ -132,13 +132,15 @@ impl Service {
     /// Makes a generation known to every partition.
     pub(crate) async fn begin_generation(
         &self,
-        index: IndexId,
+        index: &IndexRecord,
         generation: Generation,
     ) -> Result<(), ServiceError> {
         let begin = BeginGeneration {
             generation: generation.0,
+            epoch: index.key.epoch.0,
+            write_key: index.key.public.write.to_vec().into(),
         };
-        self.everywhere(index, entry::Command::BeginGeneration(begin))
+        self.everywhere(index.id, entry::Command::BeginGeneration(begin))
             .await
     }
 
@@ -223,6 +225,13 @@ impl From<CatalogError> for ServiceError {
                 Self::invalid("The vectors' dimension differs from the index's.")
             }
             CatalogError::Busy | CatalogError::Stopped => ShardError::Busy.into(),
+            CatalogError::Rejected(Rejection::TooManyUsers) => Self::new(
+                ErrorCode::TooLarge,
+                format!(
+                    "An index may have at most {} users; delete some first.",
+                    limits::USERS_PER_INDEX_MAX
+                ),
+            ),
             CatalogError::Rejected(Rejection::OutOfTurn) | CatalogError::Storage(_) => {
                 Self::internal(error.to_string())
             }

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use sealdex_core::{ItemLabel, PartitionId, limits};
 use sealdex_crypto::{Aad, RecordKind, random_16};
-use sealdex_index::dataplane::{Fetched, Fields, ShardError, WalkRequest};
+use sealdex_index::dataplane::{Fetched, Fields, WalkRequest};
 use sealdex_index::model::Model;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
@@ -87,9 +87,11 @@ impl Service {
     /// is: every query looks at all its items.
     pub async fn train(
         self: &Arc<Self>,
+        caller: &Caller,
         index: &OpenIndex,
         request: TrainRequest,
     ) -> Result<(), ServiceError> {
+        caller.require_admin()?;
         let (service, index) = (self.clone(), index.clone());
         tokio::spawn(async move { service.train_in_turn(&index, request).await })
             .await
@@ -97,7 +99,8 @@ impl Service {
     }
 
     /// What is being trained.
-    pub async fn training_status(&self, _caller: &Caller) -> Result<TrainingStatus, ServiceError> {
+    pub async fn training_status(&self, caller: &Caller) -> Result<TrainingStatus, ServiceError> {
+        caller.require_admin()?;
         let waiting = self.trainer.waiting.lock();
         Ok(TrainingStatus {
             training: waiting.current.iter().chain(&waiting.queued).cloned().collect(),
@@ -155,7 +158,7 @@ impl Service {
         }
         let active = outcome?;
         index
-            .session
+            .reader("train")?
             .models
             .lock()
             .retain(|generation, _| *generation == active.active.generation);
@@ -207,10 +210,10 @@ impl Service {
         self.catalog.change(begin).await?;
         // From here on every partition refuses to commit an item that has no row in the new generation, so whatever
         // the walk below does not see was written to it by its writer.
-        self.begin_generation(id, generation).await?;
+        self.begin_generation(record, generation).await?;
         let model = self
             .fanout
-            .model(&index.session, &building)
+            .model(index.reader("train")?, &building)
             .await?
             .ok_or_else(|| ServiceError::internal("a stored model is not there"))?;
         self.fill(index, &model).await?;
@@ -259,7 +262,7 @@ impl Service {
         rows: CodedRows<'static>,
     ) -> Result<(), ServiceError> {
         let (session, placement, model) = (
-            index.session.clone(),
+            index.reader("train")?.clone(),
             self.fanout.placement.clone(),
             model.clone(),
         );
@@ -267,8 +270,9 @@ impl Service {
             .training_cpu
             .run(move || rows.append_entries(&session, &placement, &model))
             .await?;
+        let writer = index.writer("train")?;
         for (partition, entry) in entries {
-            self.fanout.shards.propose(partition, entry).await?;
+            self.fanout.write(writer, partition, entry).await?;
         }
         Ok(())
     }
@@ -280,10 +284,11 @@ impl Service {
         fields: Fields,
         after: Option<ItemLabel>,
         limit: usize,
-    ) -> Result<Vec<Fetched>, ShardError> {
+    ) -> Result<Vec<Fetched>, ServiceError> {
         let precision = index.record.precision;
-        self.fanout
-            .leased(&index.session, partition, |target| {
+        let walked = self
+            .fanout
+            .leased(index.reader("train")?, partition, |target| {
                 self.fanout.shards.walk(WalkRequest {
                     target,
                     precision,
@@ -292,7 +297,8 @@ impl Service {
                     limit,
                 })
             })
-            .await
+            .await;
+        Ok(walked?)
     }
 
     /// Seals a model and stores its pieces in the partitions; returns where it is.
@@ -302,12 +308,13 @@ impl Service {
         model: &Model,
         id: [u8; 16],
     ) -> Result<ModelRef, ServiceError> {
+        let (session, writer) = (index.reader("store a model")?, index.writer("store a model")?);
         let generation = model.generation;
         let bytes = model.to_bytes();
         let mut by_partition: BTreeMap<PartitionId, Vec<Blob>> = BTreeMap::new();
         let mut pieces = 0;
         for piece in bytes.chunks(limits::BLOB_BYTES_MAX) {
-            let label = index.session.labels.blob(generation, &id, pieces);
+            let label = session.labels.blob(generation, &id, pieces);
             let aad = Aad {
                 kind: RecordKind::Model,
                 part: 0,
@@ -315,7 +322,7 @@ impl Service {
                 generation,
                 op: &id,
             };
-            let sealed = index.session.model_keys.seal(&aad, piece).into();
+            let sealed = session.model_keys.seal(&aad, piece).into();
             let blob = Blob {
                 label: label.as_bytes().to_vec().into(),
                 sealed,
@@ -336,7 +343,7 @@ impl Service {
                 index: index.record.id.0,
                 command: Some(command),
             };
-            self.fanout.shards.propose(partition, entry)
+            self.fanout.write(writer, partition, entry)
         });
         try_join_all(puts).await?;
         Ok(ModelRef { id, pieces })

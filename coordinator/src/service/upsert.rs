@@ -1,16 +1,15 @@
 //! Upserts: seal, append the code rows, then commit the items.
 
-use super::session::LoadedModel;
+use super::session::{LoadedModel, Session, Writer};
 use super::write_plan::WritePlan;
 use super::{OpenIndex, Service, ServiceError, Upsert, Upserted};
 use crate::domain::{Command, IndexRecord, ModelRef};
 use futures_util::future::try_join_all;
-use sealdex_core::{ErrorCode, PartitionId, Precision, limits};
+use sealdex_core::{ErrorCode, Precision, limits};
 use sealdex_crypto::random_16;
 use sealdex_index::dataplane::ShardError;
 use sealdex_index::distance;
 use sealdex_index::model::Model;
-use sealdex_proto::partition::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,8 @@ impl Service {
         index: &OpenIndex,
         request: Upsert,
     ) -> Result<Upserted, ServiceError> {
+        index.writer("upsert vectors")?;
+        index.reader("upsert vectors")?;
         check(index, &request)?;
         let (service, index) = (self.clone(), index.clone());
         tokio::spawn(async move {
@@ -48,17 +49,18 @@ impl Service {
     }
 
     async fn write(&self, index: &OpenIndex, request: Arc<Upsert>) -> Result<(), ServiceError> {
-        let _writing = index.session.writes.read().await;
+        let (session, writer) = (index.reader("upsert vectors")?, index.writer("upsert vectors")?);
+        let _writing = session.writes.read().await;
         for _ in 0..GENERATION_CHANGES_MAX {
             let models = self.models_to_write(index, &request).await?;
             let plan = {
-                let (session, placement) = (index.session.clone(), self.fanout.placement.clone());
+                let (session, placement) = (session.clone(), self.fanout.placement.clone());
                 let (precision, request) = (index.record.precision, request.clone());
                 self.cpu
                     .run(move || WritePlan::new(&session, &placement, precision, &models, &request))
                     .await?
             };
-            match self.propose_all(index, plan).await {
+            match self.propose_all(session, writer, plan).await {
                 Err(ShardError::StaleGeneration) => tokio::time::sleep(GENERATION_CHANGE_PAUSE).await,
                 outcome => return Ok(outcome?),
             }
@@ -66,21 +68,21 @@ impl Service {
         Err(ShardError::Busy.into())
     }
 
-    async fn propose_all(&self, index: &OpenIndex, plan: WritePlan) -> Result<(), ShardError> {
+    async fn propose_all(
+        &self,
+        session: &Arc<Session>,
+        writer: &Writer,
+        plan: WritePlan,
+    ) -> Result<(), ShardError> {
         for entries in [plan.appends, plan.commits] {
-            for applied in try_join_all(entries.into_iter().map(|(p, e)| self.propose(p, e))).await? {
-                self.maintenance.note(&index.session, &applied);
+            let proposals = entries
+                .into_iter()
+                .map(|(partition, entry)| self.fanout.write(writer, partition, entry));
+            for applied in try_join_all(proposals).await? {
+                self.maintenance.note(session, &applied);
             }
         }
         Ok(())
-    }
-
-    async fn propose(
-        &self,
-        partition: PartitionId,
-        entry: Entry,
-    ) -> Result<sealdex_index::dataplane::Applied, ShardError> {
-        self.fanout.shards.propose(partition, entry).await
     }
 
     /// The models of all generations that a write must go to, as the catalogue says now.
@@ -89,6 +91,7 @@ impl Service {
         index: &OpenIndex,
         request: &Upsert,
     ) -> Result<Vec<Arc<LoadedModel>>, ServiceError> {
+        let session = index.reader("upsert vectors")?;
         let mut record = self.current_record(index)?;
         if record.active.model.is_none() {
             record = self.fix_dimension(index, request).await?;
@@ -96,7 +99,7 @@ impl Service {
         check_dimension(&record, request)?;
         let mut models = Vec::with_capacity(2);
         for generation in std::iter::once(&record.active).chain(&record.building) {
-            let model = self.fanout.model(&index.session, generation).await?;
+            let model = self.fanout.model(session, generation).await?;
             models.push(model.ok_or_else(|| ServiceError::internal("a generation without a model"))?);
         }
         Ok(models)
@@ -108,7 +111,8 @@ impl Service {
         index: &OpenIndex,
         request: &Upsert,
     ) -> Result<Arc<IndexRecord>, ServiceError> {
-        let _first = index.session.first_upsert.lock().await;
+        let session = index.reader("upsert vectors")?;
+        let _first = session.first_upsert.lock().await;
         let record = self.current_record(index)?;
         if record.active.model.is_some() {
             return Ok(record);

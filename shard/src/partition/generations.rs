@@ -1,19 +1,29 @@
 //! Beginning, retiring and dropping: the life of a generation and of an index in a partition.
 
 use super::changes::{Changes, Halt};
+use super::index_state::{IndexState, WriteKey};
 use crate::storage::Family;
 use sealdex_core::{Generation, IndexId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::partition as wire;
 
-/// From here on every committed item needs a row in the generation. Makes the index known.
+/// From here on every committed item needs a row in the generation. Makes the index known, and pins its write key.
 pub(super) fn begin(
     changes: &mut Changes<'_>,
     index: IndexId,
     command: &wire::BeginGeneration,
 ) -> Result<Applied, Halt> {
     let generation = Generation(command.generation);
-    let mut state = changes.state(index).unwrap_or_default();
+    let write_key = WriteKey {
+        epoch: command.epoch,
+        public: (*command.write_key)
+            .try_into()
+            .map_err(|_| ShardError::BadEntry("write key"))?,
+    };
+    let mut state = changes.state(index).unwrap_or(IndexState::new(write_key));
+    if state.write_key != write_key {
+        return Err(ShardError::BadEntry("write key").into());
+    }
     if state.is_retired(generation) {
         return Err(ShardError::StaleGeneration.into());
     }

@@ -1,4 +1,4 @@
-//! What a partition knows of an index: its live generations and how many items it has here.
+//! What a partition knows of an index: its live generations, how many items it has here, and who may write to it.
 
 use prost::Message;
 use sealdex_core::Generation;
@@ -14,9 +14,26 @@ pub(crate) struct IndexState {
     next_generation: u32,
     /// Items.
     pub(crate) items: u64,
+    /// What batches of writes are signed under.
+    pub(crate) write_key: WriteKey,
+}
+
+/// The key epoch of an index and the public key (Ed25519) that its writers sign under.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct WriteKey {
+    pub(crate) epoch: u32,
+    pub(crate) public: [u8; 32],
 }
 
 impl IndexState {
+    /// Of an index that is not known yet.
+    pub(crate) fn new(write_key: WriteKey) -> Self {
+        Self {
+            write_key,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_live(&self, generation: Generation) -> bool {
         self.generations.contains(&generation)
     }
@@ -49,6 +66,8 @@ impl IndexState {
             generations: self.generations.iter().map(|generation| generation.0).collect(),
             next_generation: self.next_generation,
             items: self.items,
+            epoch: self.write_key.epoch,
+            write_key: self.write_key.public.to_vec().into(),
         }
         .encode_to_vec()
     }
@@ -57,7 +76,12 @@ impl IndexState {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored = wire::IndexState::decode(bytes).ok()?;
         let ascending = stored.generations.is_sorted_by(|a, b| a < b);
+        let write_key = WriteKey {
+            epoch: stored.epoch,
+            public: stored.write_key.as_ref().try_into().ok()?,
+        };
         (stored.version == ENTRY_VERSION && ascending).then(|| Self {
+            write_key,
             generations: stored.generations.into_iter().map(Generation).collect(),
             next_generation: stored.next_generation,
             items: stored.items,
@@ -91,6 +115,10 @@ mod tests {
     fn a_state_survives_a_round_trip_and_damage_is_noticed() {
         let mut state = IndexState {
             items: 9,
+            write_key: WriteKey {
+                epoch: 3,
+                public: [8; 32],
+            },
             ..IndexState::default()
         };
         state.begin(Generation(4));

@@ -4,7 +4,7 @@ use super::body::Share;
 use super::edge::Edge;
 use super::errors::ApiError;
 use super::json::{Malformed, parse};
-use crate::auth::Caller;
+use crate::auth::{AuthError, Caller, Forbidden};
 use crate::service::ServiceError;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -21,11 +21,47 @@ pub(super) struct Call<T> {
     _share: Share,
 }
 
-/// The order of refusals is the contract's: grammar, credentials, shape.
 impl<T: DeserializeOwned + Send + 'static> FromRequest<Edge> for Call<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, ApiError> {
+        Self::received(request, edge, |_| Ok(())).await
+    }
+}
+
+/// The same of somebody who administers the server.
+pub(super) struct AdminCall<T>(pub(super) Call<T>);
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Edge> for AdminCall<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, ApiError> {
+        Call::received(request, edge, Caller::require_admin)
+            .await
+            .map(Self)
+    }
+}
+
+/// The same of the holder of the root key.
+pub(super) struct RootCall<T>(pub(super) Call<T>);
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Edge> for RootCall<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, ApiError> {
+        Call::received(request, edge, Caller::require_root)
+            .await
+            .map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Call<T> {
+    /// The order of refusals is the contract's: grammar, credentials, rights, shape.
+    async fn received(
+        request: Request,
+        edge: &Edge,
+        may: impl FnOnce(&Caller) -> Result<(), Forbidden>,
+    ) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let received = edge
             .bodies
@@ -50,6 +86,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Edge> for Call<T> {
             return Err(malformed.clone().into());
         }
         let caller = caller(&parts)?;
+        may(&caller).map_err(ServiceError::from)?;
         Ok(Self {
             caller,
             payload: parsed?,
@@ -72,8 +109,9 @@ impl FromRequestParts<Edge> for Identified {
 
 /// The caller that the outermost layer has established.
 fn caller(parts: &Parts) -> Result<Caller, ServiceError> {
-    let established = parts.extensions.get::<Caller>().cloned();
-    established.ok_or_else(|| ServiceError::internal("a route is not behind authentication"))
+    let established = parts.extensions.get::<Result<Caller, AuthError>>().cloned();
+    let caller = established.ok_or_else(|| ServiceError::internal("a route is not behind authentication"))?;
+    Ok(caller?)
 }
 
 /// A body without a type is taken for JSON, except from a web page: a page of another site may send such a request

@@ -1,6 +1,6 @@
 //! Handlers of the routes about indexes.
 
-use super::call::{Call, Identified};
+use super::call::{AdminCall, Call, Identified};
 use super::dto::{
     CreateIndexRequest, IndexInfoResponseModel, IndexListResponseModel, IndexOperationRequest,
     IndexTrainingStatusResponseModel, SuccessReply, TrainRequest,
@@ -39,7 +39,7 @@ pub(super) async fn list(State(edge): State<Edge>, caller: Identified) -> Result
 )]
 pub(super) async fn create(
     State(edge): State<Edge>,
-    call: Call<CreateIndexRequest>,
+    AdminCall(call): AdminCall<CreateIndexRequest>,
 ) -> Result<Response, ApiError> {
     let request = call.payload.into_request()?;
     let message = format!("Index '{}' created successfully", request.index.name);
@@ -80,13 +80,13 @@ pub(super) async fn describe(
 )]
 pub(super) async fn delete(
     State(edge): State<Edge>,
-    call: Call<IndexOperationRequest>,
+    AdminCall(call): AdminCall<IndexOperationRequest>,
 ) -> Result<Response, ApiError> {
     let message = format!("Index '{}' deleted successfully", call.payload.index_name);
     let index = edge
         .open(&call.caller, call.payload.index_name, call.payload.index_key)
         .await?;
-    edge.service.delete_index(index).await?;
+    edge.service.delete_index(&call.caller, index).await?;
     Ok(reply::ok(&SuccessReply::new(message)))
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn delete(
 )]
 pub(super) async fn train(
     State(edge): State<Edge>,
-    mut call: Call<TrainRequest>,
+    AdminCall(mut call): AdminCall<TrainRequest>,
 ) -> Result<Response, ApiError> {
     let message = format!("Index '{}' trained successfully", call.payload.index_name);
     let (name, key) = (
@@ -110,7 +110,9 @@ pub(super) async fn train(
         take(&mut call.payload.index_key),
     );
     let index = edge.open(&call.caller, name, key).await?;
-    edge.service.train(&index, call.payload.into_request()?).await?;
+    edge.service
+        .train(&call.caller, &index, call.payload.into_request()?)
+        .await?;
     Ok(reply::ok(&SuccessReply::new(message)))
 }
 

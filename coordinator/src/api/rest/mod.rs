@@ -4,7 +4,7 @@
 //! server ── connections, limits, shutdown
 //!   router ── request_log ── authentication, request id, one log line, panics
 //!     call ── body (bytes, within limits) ── json (grammar, shapes) ── dto (a request of the service)
-//!       indexes, vectors, health, docs ── handlers: open the index, call one use case, reply
+//!       indexes, users, vectors, health, docs ── handlers: open the index, call one use case, reply
 //! ```
 //!
 //! It knows nothing of storage, ciphers or consensus, and holds no state of its own. An index's key passes through it
@@ -24,6 +24,7 @@ mod reply;
 mod request_log;
 mod router;
 mod server;
+mod users;
 mod vectors;
 
 pub use openapi::openapi;

@@ -2,7 +2,7 @@
 
 use super::dto::QueryResultItem;
 use super::errors::{ErrorResponseModel, HTTPValidationError, ValidationError};
-use super::{health, indexes, vectors};
+use super::{health, indexes, users, vectors};
 use std::collections::BTreeMap;
 use utoipa::openapi::schema::{
     AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
@@ -32,6 +32,9 @@ pub fn openapi() -> Document {
         indexes::delete,
         indexes::train,
         indexes::training_status,
+        users::create,
+        users::list,
+        users::delete,
         vectors::upsert,
         vectors::upsert_binary,
         vectors::query,
@@ -134,7 +137,7 @@ impl IntoResponses for Failures {
     }
 }
 
-const FAILURES: [(u16, &str); 10] = [
+const FAILURES: [(u16, &str); 12] = [
     (400, "The request asks for something that cannot be."),
     (401, "The API key or the index's key is missing or wrong."),
     (403, "The API key does not give the right to do this."),
@@ -146,7 +149,12 @@ const FAILURES: [(u16, &str); 10] = [
     ),
     (413, "A limit is exceeded; the detail names it."),
     (422, "The body is not JSON, or a field has the wrong type."),
+    (429, "Too many wrong credentials came from there."),
     (500, "The server failed; its log has the details."),
+    (
+        502,
+        "The key provider refuses; the detail names the slot and the cure.",
+    ),
     (
         503,
         "The server has too much under way; Retry-After says when to send the request again.",
@@ -159,7 +167,7 @@ mod tests {
     use serde_json::Value;
 
     /// Path, method, operation id and request schema, as clients of the API's release 0.17 have them.
-    const OPERATIONS: [(&str, &str, &str, &str); 15] = [
+    const OPERATIONS: [(&str, &str, &str, &str); 18] = [
         ("/v1/health", "get", "health_check_v1_health_get", ""),
         ("/v1/indexes/list", "get", "list_indexes_v1_indexes_list_get", ""),
         (
@@ -240,6 +248,24 @@ mod tests {
             "delete_vectors_v1_vectors_delete_post",
             "DeleteRequest",
         ),
+        (
+            "/v1/indexes/{index_name}/users",
+            "post",
+            "create_user_v1_indexes__index_name__users_post",
+            "CreateUserRequest",
+        ),
+        (
+            "/v1/indexes/{index_name}/users",
+            "get",
+            "list_users_v1_indexes__index_name__users_get",
+            "",
+        ),
+        (
+            "/v1/indexes/{index_name}/users/{user_id}",
+            "delete",
+            "delete_user_v1_indexes__index_name__users__user_id__delete",
+            "",
+        ),
     ];
 
     fn document() -> Value {
@@ -259,7 +285,14 @@ mod tests {
                 "{path}: {body}"
             );
         }
-        assert_eq!(document["paths"].as_object().unwrap().len(), OPERATIONS.len());
+        let of_a_path = |path: &Value| path.as_object().unwrap().len();
+        let operations: usize = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(of_a_path)
+            .sum();
+        assert_eq!(operations, OPERATIONS.len());
     }
 
     #[test]

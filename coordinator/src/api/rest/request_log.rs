@@ -5,6 +5,7 @@
 
 use super::edge::Edge;
 use super::errors::ApiError;
+use crate::auth::Caller;
 use crate::service::ServiceError;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
@@ -13,12 +14,17 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use sealdex_crypto::random_16;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 use tracing::Instrument;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// The outermost layer of the router.
 pub(super) async fn observe(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
@@ -31,8 +37,9 @@ pub(super) async fn observe(State(edge): State<Edge>, mut request: Request, next
         .headers()
         .get(API_KEY)
         .and_then(|value| value.to_str().ok());
-    let caller = edge.authenticator.authenticate(api_key);
-    let caller_kind = caller.kind();
+    let from = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let caller = edge.authenticator.authenticate(api_key, from);
+    let caller_kind = caller.as_ref().map_or("none", Caller::kind);
     request.extensions_mut().insert(caller);
 
     let span = tracing::info_span!("request", request_id);

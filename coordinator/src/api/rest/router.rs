@@ -3,16 +3,16 @@
 use super::body::linger;
 use super::edge::Edge;
 use super::errors::ApiError;
-use super::{docs, health, indexes, request_log, vectors};
+use super::{docs, health, indexes, request_log, users, vectors};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 
 /// All routes, over `edge`.
 pub(super) fn router(edge: Edge) -> Router {
-    let routes: [(&str, MethodRouter<Edge>); 19] = [
+    let routes: [(&str, MethodRouter<Edge>); 21] = [
         ("/v1/health", get(health::health)),
         ("/v1/openapi.json", get(docs::document)),
         ("/v1/docs", get(docs::page)),
@@ -24,6 +24,11 @@ pub(super) fn router(edge: Edge) -> Router {
         ("/v1/indexes/describe", post(indexes::describe)),
         ("/v1/indexes/delete", post(indexes::delete)),
         ("/v1/indexes/train", post(indexes::train)),
+        (
+            "/v1/indexes/{index_name}/users",
+            post(users::create).get(users::list),
+        ),
+        ("/v1/indexes/{index_name}/users/{user_id}", delete(users::delete)),
         ("/v1/vectors/upsert", post(vectors::upsert)),
         ("/v1/vectors/upsert_binary", post(vectors::upsert_binary)),
         ("/v1/vectors/query", post(vectors::query)),

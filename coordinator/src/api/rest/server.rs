@@ -2,15 +2,17 @@
 
 use super::body::Bodies;
 use super::edge::Edge;
+use super::request_log::Peer;
 use super::router::router;
 use crate::auth::Authenticator;
 use crate::service::Service;
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use sealdex_core::limits;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +90,9 @@ async fn run(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, permit) = accept(&listener, &permits) => {
-                let connection = connection(stream, router.clone(), options.header_timeout, graceful.watcher());
+            (stream, peer, permit) = accept(&listener, &permits) => {
+                let router = router.clone().layer(Extension(Peer(peer.ip())));
+                let connection = connection(stream, router, options.header_timeout, graceful.watcher());
                 connections.spawn(hold(permit, connection));
             }
         }
@@ -104,7 +107,10 @@ async fn run(
 }
 
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let permit = permits
         .clone()
         .acquire_owned()
@@ -112,7 +118,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
         .expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -142,7 +148,6 @@ async fn connection(stream: TcpStream, router: Router, header_timeout: Duration,
 mod tests {
     use super::*;
     use axum::routing::get;
-    use std::net::SocketAddr;
     use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;

@@ -170,7 +170,7 @@ pub(super) async fn num_vectors(
     let index = edge
         .open(&call.caller, call.payload.index_name, call.payload.index_key)
         .await?;
-    let result = edge.service.count(&index).await?;
+    let result = edge.service.num_vectors(&index).await?;
     Ok(reply::ok(&CountReply { result }))
 }
 

@@ -1,11 +1,15 @@
 //! A node with one index, written the way a coordinator does it.
 
 use crate::{Node, Options};
+use prost::Message;
 use sealdex_core::{
     BlockId, ClusterLabel, ClusterNo, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, Op,
     PartitionId, Placement, Precision,
 };
-use sealdex_crypto::{Aad, BlockAddress, Bundle, DataKeys, LabelKeys, RecordKind, random_16, seal_block};
+use sealdex_crypto::{
+    Aad, BatchContext, BatchSigner, BlockAddress, Bundle, DataKeys, LabelKeys, RecordKind, random_16,
+    seal_block,
+};
 use sealdex_index::block::BlockBuilder;
 use sealdex_index::dataplane::{Applied, ShardError, Target};
 use sealdex_index::distance::encode_f16;
@@ -78,6 +82,7 @@ pub(super) struct Bench {
     pub(super) labels: LabelKeys,
     pub(super) items: BTreeMap<String, Item>,
     pub(super) placement: Placement,
+    pub(super) signer: BatchSigner,
     keys: Vec<Arc<DataKeys>>,
 }
 
@@ -92,6 +97,7 @@ impl Bench {
             model: model(trained, metric, sample),
             precision: Precision::Float32,
             labels: bundle.labels(),
+            signer: bundle.write_cap().signer(),
             items: BTreeMap::new(),
             keys: (0..PARTITIONS)
                 .map(|p| Arc::new(bundle.partition_keys(INDEX, EPOCH, PartitionId(p))))
@@ -102,6 +108,8 @@ impl Bench {
         for partition in bench.placement.partitions() {
             let command = Command::BeginGeneration(wire::BeginGeneration {
                 generation: GENERATION.0,
+                epoch: EPOCH.0,
+                write_key: bundle.public_keys().write.as_bytes().to_vec().into(),
             });
             bench.propose(partition, command).await.unwrap();
         }
@@ -145,7 +153,17 @@ impl Bench {
             index: INDEX.0,
             command: Some(command),
         };
-        self.node.propose(partition, entry).await
+        let signature = self.sign(partition, &entry);
+        self.node.propose(partition, entry, Some(signature)).await
+    }
+
+    pub(super) fn sign(&self, partition: PartitionId, entry: &wire::Entry) -> [u8; 64] {
+        let context = BatchContext {
+            index: INDEX,
+            epoch: EPOCH,
+            partition,
+        };
+        self.signer.sign(&context, &entry.encode_to_vec())
     }
 
     /// Writes rows first and items second. Ids are `<prefix><number>`; the colour is the number modulo ten.

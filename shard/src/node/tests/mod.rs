@@ -7,3 +7,4 @@ mod damage;
 mod fold;
 mod items;
 mod search;
+mod signatures;

@@ -5,6 +5,7 @@ mod crash;
 mod model;
 mod rules;
 
+use super::index_state::WriteKey;
 use super::{Directory, Partition};
 use crate::storage::{Database, Family};
 use prost::Message;
@@ -20,6 +21,12 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 const PARTITION: PartitionId = PartitionId(2);
+
+/// What every index here is begun with.
+const WRITE_KEY: WriteKey = WriteKey {
+    epoch: 1,
+    public: [7; 32],
+};
 
 type Reply = Result<Applied, ShardError>;
 
@@ -111,7 +118,11 @@ fn entry(index: u64, command: Command) -> wire::Entry {
 fn begin(index: u64, generation: u32) -> wire::Entry {
     entry(
         index,
-        Command::BeginGeneration(wire::BeginGeneration { generation }),
+        Command::BeginGeneration(wire::BeginGeneration {
+            generation,
+            epoch: WRITE_KEY.epoch,
+            write_key: WRITE_KEY.public.to_vec().into(),
+        }),
     )
 }
 

@@ -260,7 +260,7 @@ impl Index {
     /// Every record the index should have.
     fn records(&self, index: u64) -> Vec<(Family, Vec<u8>, Vec<u8>)> {
         let keys = Keys::new(PARTITION, IndexId(index));
-        let mut state = IndexState::default();
+        let mut state = IndexState::new(WRITE_KEY);
         self.retired
             .iter()
             .for_each(|generation| state.retire(Generation(*generation)));

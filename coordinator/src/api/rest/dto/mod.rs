@@ -12,6 +12,7 @@ mod replies;
 mod results;
 mod sent_key;
 mod upsert;
+mod users;
 
 pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, TrainRequest};
 pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
@@ -23,3 +24,4 @@ pub(crate) use replies::{
 pub(crate) use results::{GetResponseModel, QueryResponse, QueryResultItem};
 pub(crate) use sent_key::SentKey;
 pub(crate) use upsert::{BinaryUpsertRequest, UpsertRequest};
+pub(crate) use users::{CreateUserRequest, CreateUserResponse, ListUsersResponse, user_id};

@@ -1,0 +1,110 @@
+//! The changes that the catalogue knows, and why one may be refused.
+
+use super::{GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, UserRecord};
+use sealdex_core::{Dimension, Generation, IndexId, UserId};
+
+/// A change of the catalogue. All but the first name the index by name and id, so that a command meant for a deleted
+/// index never hits its successor.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Command {
+    /// A new index.
+    Create(Box<IndexRecord>),
+    /// Its record, and with it its keys, are gone.
+    Delete {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+    },
+    /// The first upsert fixes dimension and untrained model. If somebody else was first, theirs stays.
+    SetUntrainedModel {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The dimension of the first vectors.
+        dimension: Dimension,
+        /// The model made from them.
+        model: ModelRef,
+    },
+    /// Writers write to this generation too from now on.
+    BeginTraining {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The generation, whose model is stored already.
+        building: GenerationRecord,
+    },
+    /// The generation being built becomes the active one.
+    FinishTraining {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The generation being built.
+        generation: Generation,
+    },
+    /// The generation being built is given up.
+    AbortTraining {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The generation being built.
+        generation: Generation,
+    },
+    /// One more user.
+    AddUser {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The user.
+        user: Box<UserRecord>,
+    },
+    /// A user's grants are gone. Taking away who is not there succeeds.
+    RemoveUser {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The user.
+        user: UserId,
+    },
+    /// Another index key for the same bundle: commitment, sealed bundle and source are replaced together.
+    Rewrap {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The commitment of the key that is replaced: of two rewraps at a time one is refused.
+        replaces: [u8; 32],
+        /// The new envelope, of the same epoch.
+        key: Box<KeyEnvelope>,
+    },
+    /// Every partition has dropped a retiring generation.
+    ForgetGeneration {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The generation.
+        generation: Generation,
+    },
+}
+
+/// Why a command was refused. The catalogue is as it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rejection {
+    /// The name is in use.
+    NameTaken,
+    /// There is no such index (any more).
+    NoSuchIndex,
+    /// The index has another dimension.
+    DimensionDiffers,
+    /// The index is not in the state the command is for.
+    OutOfTurn,
+    /// The index has as many users as it may have.
+    TooManyUsers,
+}

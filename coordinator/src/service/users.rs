@@ -1,0 +1,110 @@
+//! Users of an index: making, listing and revoking them. What a user may do is which grants exist; nothing else is kept
+//! of them, and their token is never stored.
+
+use super::custodian::Rights;
+use super::{IndexRef, Service, ServiceError};
+use crate::auth::{Authenticator, Caller, Forbidden};
+use crate::domain::{Command, IndexRecord};
+use sealdex_core::UserId;
+use std::sync::Arc;
+
+/// A new user of an index.
+pub struct CreateUser {
+    /// The index and, unless a KMS keeps it, its key.
+    pub index: IndexRef,
+    /// What the user may do.
+    pub rights: Rights,
+}
+
+/// A user that was made. The token is shown once.
+pub struct CreatedUser {
+    /// Who it is.
+    pub id: UserId,
+    /// What they send as `X-API-Key`.
+    pub token: String,
+}
+
+/// A user and what they may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UserListed {
+    /// Who it is.
+    pub id: UserId,
+    /// What the grants that exist allow.
+    pub rights: Rights,
+}
+
+impl Service {
+    /// Makes a user of an index.
+    pub async fn create_user(
+        &self,
+        caller: &Caller,
+        authenticator: &Authenticator,
+        request: CreateUser,
+    ) -> Result<CreatedUser, ServiceError> {
+        caller.require_root()?;
+        let record = self.named(&request.index.name)?;
+        let key = self.index_key(&record, request.index.key).await?;
+        let (id, token) = authenticator.mint().ok_or(Forbidden::NotRoot)?;
+        let user = self
+            .custodian
+            .grants(&record, &key, id, &token.public_key(), request.rights)?;
+        self.catalog
+            .change(Command::AddUser {
+                name: record.name.clone(),
+                id: record.id,
+                user: Box::new(user),
+            })
+            .await?;
+        Ok(CreatedUser {
+            id,
+            token: token.reveal(),
+        })
+    }
+
+    /// The users of an index, in the order in which they were made.
+    pub async fn list_users(
+        &self,
+        caller: &Caller,
+        index: IndexRef,
+    ) -> Result<Vec<UserListed>, ServiceError> {
+        let record = self.administered(caller, index).await?;
+        Ok(record
+            .users
+            .iter()
+            .map(|user| UserListed {
+                id: user.id,
+                rights: Rights {
+                    read: user.read_grant.is_some(),
+                    write: user.write_grant.is_some(),
+                },
+            })
+            .collect())
+    }
+
+    /// Revokes a user: from the next request on their token opens nothing. Revoking who is not there succeeds.
+    pub async fn delete_user(
+        &self,
+        caller: &Caller,
+        index: IndexRef,
+        user: UserId,
+    ) -> Result<(), ServiceError> {
+        let record = self.administered(caller, index).await?;
+        self.catalog
+            .change(Command::RemoveUser {
+                name: record.name.clone(),
+                id: record.id,
+                user,
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// An index whose key the root caller has.
+    async fn administered(&self, caller: &Caller, index: IndexRef) -> Result<Arc<IndexRecord>, ServiceError> {
+        caller.require_root()?;
+        let record = self.named(&index.name)?;
+        let key = self.index_key(&record, index.key).await?;
+        self.custodian.verify(&record, &key)?;
+        Ok(record)
+    }
+}
