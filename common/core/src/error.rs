@@ -21,6 +21,13 @@ pub enum ErrorCode {
     Busy,
     /// A stored record is damaged. Never a wrong answer instead.
     Corrupt,
+    /// Something that the request depends on, and that is not ours, refuses: a key that was disabled, a role that was withdrawn.
+    Upstream,
+    /// Something that the request depends on, and that is not ours, does not answer.
+    Unavailable {
+        /// When the same request is worth sending again.
+        retry_after_seconds: u32,
+    },
     /// A fault of ours; the log has the details.
     Internal,
 }
@@ -37,7 +44,8 @@ impl ErrorCode {
             ErrorCode::Conflict => 409,
             ErrorCode::TooLarge => 413,
             ErrorCode::Corrupt | ErrorCode::Internal => 500,
-            ErrorCode::Busy => 503,
+            ErrorCode::Upstream => 502,
+            ErrorCode::Busy | ErrorCode::Unavailable { .. } => 503,
         }
     }
 
@@ -50,8 +58,9 @@ impl ErrorCode {
             ErrorCode::Conflict => 6,
             ErrorCode::Forbidden => 7,
             ErrorCode::TooLarge => 8,
+            ErrorCode::Upstream => 9,
             ErrorCode::Internal => 13,
-            ErrorCode::Busy => 14,
+            ErrorCode::Busy | ErrorCode::Unavailable { .. } => 14,
             ErrorCode::Corrupt => 15,
             ErrorCode::Unauthenticated => 16,
         }
@@ -61,7 +70,54 @@ impl ErrorCode {
     pub fn retry_after_seconds(self) -> Option<u32> {
         match self {
             ErrorCode::Busy => Some(1),
+            ErrorCode::Unavailable { retry_after_seconds } => Some(retry_after_seconds),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_refuse_is_told_from_what_they_leave_unanswered() {
+        assert_eq!(ErrorCode::Upstream.http_status(), 502);
+        assert_eq!(ErrorCode::Upstream.retry_after_seconds(), None);
+        let down = ErrorCode::Unavailable {
+            retry_after_seconds: 5,
+        };
+        assert_eq!((down.http_status(), down.retry_after_seconds()), (503, Some(5)));
+    }
+
+    #[test]
+    fn only_a_503_is_worth_repeating() {
+        for code in [
+            ErrorCode::Invalid,
+            ErrorCode::Unauthenticated,
+            ErrorCode::Forbidden,
+            ErrorCode::NotFound,
+            ErrorCode::Conflict,
+            ErrorCode::TooLarge,
+            ErrorCode::Timeout,
+            ErrorCode::Busy,
+            ErrorCode::Corrupt,
+            ErrorCode::Upstream,
+            ErrorCode::Unavailable {
+                retry_after_seconds: 1,
+            },
+            ErrorCode::Internal,
+        ] {
+            assert_eq!(
+                code.retry_after_seconds().is_some(),
+                code.http_status() == 503,
+                "{code:?}"
+            );
+            assert_eq!(
+                code.retry_after_seconds().is_some(),
+                code.grpc_code() == 14,
+                "{code:?}"
+            );
         }
     }
 }
