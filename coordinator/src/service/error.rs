@@ -1,5 +1,6 @@
 //! What a use case answers when it cannot do what was asked: one message for the caller, one for the operator.
 
+use crate::ports::KmsError;
 use sealdex_core::{ErrorCode, UnitError};
 use sealdex_crypto::KeyError;
 use sealdex_index::dataplane::ShardError;
@@ -62,6 +63,16 @@ impl From<UnitError> for ServiceError {
 impl From<KeyError> for ServiceError {
     fn from(error: KeyError) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<KmsError> for ServiceError {
+    fn from(error: KmsError) -> Self {
+        Self {
+            code: error.code(),
+            detail: error.to_string(),
+            context: error.context().map(str::to_owned),
+        }
     }
 }
 
