@@ -10,6 +10,7 @@ mod error;
 mod fanout;
 mod indexes;
 mod items;
+mod key_cache;
 mod maintenance;
 mod query;
 mod requests;
@@ -21,6 +22,7 @@ mod upsert;
 mod write_plan;
 
 pub use error::ServiceError;
+pub use key_cache::KeyCache;
 pub use requests::{
     CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
     TrainingStatus, Upsert, Upserted, Vectors, VectorsError,
