@@ -1,10 +1,12 @@
 //! `sealdex serve`: coordinator and shard in one process, on one data directory.
 
 mod card;
+mod config;
 mod data_dir;
 mod local_shard;
 
-use clap::Args;
+use clap::{Args, Command, FromArgMatches};
+use config::Config;
 use data_dir::DataDir;
 use local_shard::LocalShard;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -15,7 +17,7 @@ use sealdex_core::limits;
 use sealdex_shard::{Node, Options};
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 /// Requests that may wait in the shard before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
 
-/// Options of `sealdex serve`. Each can be given by an environment variable instead.
+/// Options of `sealdex serve`. Each can be given by an environment variable or in the configuration file instead.
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     /// Where everything is kept, sealed; made if it does not exist
@@ -36,7 +38,7 @@ pub(crate) struct ServeArgs {
     host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
-    #[arg(long, env = "SEALDEX_PORT", default_value_t = port_of_the_peer())]
+    #[arg(long, env = "SEALDEX_PORT", default_value_t = 8000)]
     port: u16,
 
     /// Serve on an address other than loopback although nobody has to authenticate
@@ -72,14 +74,6 @@ pub(crate) struct ServeArgs {
     log: String,
 }
 
-/// The variable that CyborgDB reads its port from is honoured, so that a deployment can be swapped in place.
-fn port_of_the_peer() -> u16 {
-    std::env::var("PORT")
-        .ok()
-        .and_then(|port| port.parse().ok())
-        .unwrap_or(8000)
-}
-
 /// Why `serve` did not start or did not end well. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -92,6 +86,14 @@ pub(crate) enum ServeError {
     /// The address is taken or not ours.
     #[error("cannot listen on {0}: {1}; choose another --port or stop what is using it")]
     Listen(SocketAddr, std::io::Error),
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(#[from] config::LoadError),
+    /// A root key is configured, and nothing would ask for it.
+    #[error(
+        "a root key is configured, but this version cannot ask callers for it; remove SEALDEX_ROOT_KEY and CYBORGDB_SERVICE_ROOT_KEY"
+    )]
+    RootKey,
     /// The data directory cannot be used.
     #[error("{0}")]
     DataDir(#[from] data_dir::DataDirError),
@@ -106,8 +108,24 @@ pub(crate) enum ServeError {
     Io(#[from] std::io::Error),
 }
 
+/// The arguments of `serve`, with what is configured as defaults, from the whole command line as `command` describes it. Whoever
+/// calls has parsed it once without: what is wrong with it was said then.
+pub(crate) fn configured(command: Command) -> Result<(ServeArgs, Config), ServeError> {
+    let config = Config::load(Path::new("."), &environment)?;
+    let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
+    let serve = config.fill(serve, &environment)?;
+    let matches = command.mut_subcommand("serve", |_| serve).get_matches();
+    let matches = matches.subcommand_matches("serve").cloned().unwrap_or_default();
+    let args = ServeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    Ok((args, config))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
-pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
+pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
     let filter = EnvFilter::try_new(&args.log).map_err(|e| ServeError::LogFilter(e.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -115,6 +133,13 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .with_writer(std::io::stderr)
         .init();
     leave_no_core()?;
+    if let Some(path) = config.path() {
+        let slots = config.registry().slots.len();
+        tracing::info!(path = %path.display(), slots, "configuration read");
+    }
+    if config.root_key(&environment).is_some() {
+        return Err(ServeError::RootKey);
+    }
     if !args.host.is_loopback() && !args.open_to_network {
         return Err(ServeError::OpenToNetwork(args.host));
     }
