@@ -3,7 +3,7 @@
 mod bench;
 mod serve;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -28,7 +28,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => serve::run(args).map_err(|e| e.to_string()),
+        Command::Serve(_) => serve::configured(Cli::command())
+            .and_then(|(args, config)| serve::run(args, &config))
+            .map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(args).map_err(|e| e.to_string()),
     };
     match outcome {

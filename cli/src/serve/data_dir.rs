@@ -47,20 +47,33 @@ pub(crate) enum DataDirError {
 struct Description {
     format: u32,
     partitions: u16,
-    again: (u32, u16),
+    /// 16 random bytes in hexadecimal digits: names the deployment towards key providers.
+    deployment: String,
+    again: (u32, u16, String),
 }
 
 impl Description {
-    fn new(partitions: u16) -> Self {
-        Self {
+    fn new(partitions: u16) -> std::io::Result<Self> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(std::io::Error::other)?;
+        let deployment = format!("{:032x}", u128::from_be_bytes(id));
+        Ok(Self {
             format: FORMAT,
             partitions,
-            again: (FORMAT, partitions),
-        }
+            again: (FORMAT, partitions, deployment.clone()),
+            deployment,
+        })
+    }
+
+    fn id(&self) -> Option<[u8; 16]> {
+        let digits = Some(&self.deployment).filter(|text| text.len() == 32)?;
+        u128::from_str_radix(digits, 16).ok().map(u128::to_be_bytes)
     }
 
     fn is_whole(&self) -> bool {
-        self.format == FORMAT && self.again == (self.format, self.partitions)
+        let (format, partitions, deployment) = &self.again;
+        (self.format, self.partitions, &self.deployment) == (*format, *partitions, deployment)
+            && self.format == FORMAT
     }
 }
 
@@ -68,6 +81,7 @@ impl Description {
 pub(crate) struct DataDir {
     path: PathBuf,
     partitions: u16,
+    deployment: [u8; 16],
 }
 
 impl DataDir {
@@ -88,15 +102,16 @@ impl DataDir {
                 {
                     return Err(DataDirError::NotOurs(path.to_owned()));
                 }
-                let made = Description::new(partitions.unwrap_or(PARTITIONS));
+                let made = Description::new(partitions.unwrap_or(PARTITIONS)).map_err(refused)?;
                 write_durably(path, &file, &made).map_err(refused)?;
                 made
             }
             Err(error) => return Err(refused(error)),
         };
-        if !description.is_whole() {
-            return Err(DataDirError::Format(path.to_owned()));
-        }
+        let deployment = description
+            .id()
+            .filter(|_| description.is_whole())
+            .ok_or_else(|| DataDirError::Format(path.to_owned()))?;
         let has = description.partitions;
         if partitions.is_some_and(|asked| asked != has) {
             return Err(DataDirError::Partitions {
@@ -107,6 +122,7 @@ impl DataDir {
         Ok(Self {
             path: path.to_owned(),
             partitions: has,
+            deployment,
         })
     }
 
@@ -118,6 +134,11 @@ impl DataDir {
     /// How many partitions it was made with.
     pub(crate) fn partitions(&self) -> u16 {
         self.partitions
+    }
+
+    /// What names the deployment towards key providers; fixed when the directory was made.
+    pub(crate) fn deployment(&self) -> [u8; 16] {
+        self.deployment
     }
 
     /// Where the catalogue is.
@@ -153,11 +174,29 @@ mod tests {
     fn partitions_are_fixed_when_it_is_made() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(DataDir::open(dir.path(), Some(7)).unwrap().partitions(), 7);
-        assert_eq!(DataDir::open(dir.path(), None).unwrap().partitions(), 7);
+        let again = DataDir::open(dir.path(), None).unwrap();
+        assert_eq!(again.partitions(), 7);
+        assert_eq!(
+            again.deployment(),
+            DataDir::open(dir.path(), None).unwrap().deployment()
+        );
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(
+            again.deployment(),
+            DataDir::open(other.path(), None).unwrap().deployment()
+        );
         assert!(matches!(
             DataDir::open(dir.path(), Some(4)),
             Err(DataDirError::Partitions { has: 7, .. })
         ));
+    }
+
+    /// A description whose repetition says another digit or number.
+    fn written(format: u32, partitions: u16, digit: &str, again: u16) -> String {
+        let (id, other) = ("0".repeat(32), digit.repeat(32));
+        format!(
+            r#"{{"format":{format},"partitions":{partitions},"deployment":"{id}","again":[{format},{again},"{other}"]}}"#
+        )
     }
 
     #[test]
@@ -169,8 +208,10 @@ mod tests {
             Err(DataDirError::NotOurs(_))
         ));
         for text in [
-            "{\"format\":2,\"partitions\":4,\"again\":[2,4]}",
-            "{\"format\":1,\"partitions\":5,\"again\":[1,4]}",
+            &written(2, 4, "0", 4),
+            &written(1, 5, "0", 4),
+            &written(1, 4, "1", 4),
+            &written(1, 4, "x", 4).replace('0', "x"),
             "{",
         ] {
             fs::write(dir.path().join(DESCRIPTION_FILE), text).unwrap();

@@ -1,22 +1,28 @@
 //! `sealdex serve`: coordinator and shard in one process, on one data directory.
 
+mod access;
 mod card;
+mod config;
 mod data_dir;
 mod local_shard;
 
-use clap::Args;
+use access::Access;
+use clap::{Args, Command, FromArgMatches};
+use config::Config;
 use data_dir::DataDir;
 use local_shard::LocalShard;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use sealdex_coordinator::adapters::kms::KeyRing;
+use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
-use sealdex_coordinator::auth::Authenticator;
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_core::limits;
 use sealdex_shard::{Node, Options};
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -24,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 /// Requests that may wait in the shard before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
 
-/// Options of `sealdex serve`. Each can be given by an environment variable instead.
+/// Options of `sealdex serve`. Each can be given by an environment variable or in the configuration file instead.
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     /// Where everything is kept, sealed; made if it does not exist
@@ -36,21 +42,12 @@ pub(crate) struct ServeArgs {
     host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
-    #[arg(long, env = "SEALDEX_PORT", default_value_t = port_of_the_peer())]
+    #[arg(long, env = "SEALDEX_PORT", default_value_t = 8000)]
     port: u16,
 
-    /// The key that administers the server and makes API keys for users of single indexes
-    #[arg(long, env = "SEALDEX_ROOT_KEY", hide_env_values = true)]
-    root_key: Option<String>,
-
-    /// One API key for everything, instead of a root key; with neither the server asks for none
-    #[arg(
-        long,
-        env = "SEALDEX_API_KEY",
-        hide_env_values = true,
-        conflicts_with = "root_key"
-    )]
-    api_key: Option<String>,
+    /// Seconds that an index key which a KMS unwrapped is used before the KMS is asked again; 0 asks every time
+    #[arg(long, env = "SEALDEX_KEY_CACHE_SECONDS", default_value_t = 60)]
+    key_cache_seconds: u64,
 
     /// Wrong API keys looked at per address and minute before the next is refused unseen; 0 looks at all
     #[arg(long, env = "SEALDEX_FAILED_ATTEMPTS_MAX", default_value_t = 20)]
@@ -89,14 +86,6 @@ pub(crate) struct ServeArgs {
     log: String,
 }
 
-/// The variable that CyborgDB reads its port from is honoured, so that a deployment can be swapped in place.
-fn port_of_the_peer() -> u16 {
-    std::env::var("PORT")
-        .ok()
-        .and_then(|port| port.parse().ok())
-        .unwrap_or(8000)
-}
-
 /// Why `serve` did not start or did not end well. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -109,6 +98,9 @@ pub(crate) enum ServeError {
     /// The address is taken or not ours.
     #[error("cannot listen on {0}: {1}; choose another --port or stop what is using it")]
     Listen(SocketAddr, std::io::Error),
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(#[from] config::LoadError),
     /// The data directory cannot be used.
     #[error("{0}")]
     DataDir(#[from] data_dir::DataDirError),
@@ -123,8 +115,24 @@ pub(crate) enum ServeError {
     Io(#[from] std::io::Error),
 }
 
+/// The arguments of `serve`, with what is configured as defaults, from the whole command line as `command` describes it. Whoever
+/// calls has parsed it once without: what is wrong with it was said then.
+pub(crate) fn configured(command: Command) -> Result<(ServeArgs, Config), ServeError> {
+    let config = Config::load(Path::new("."), &environment)?;
+    let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
+    let serve = config.fill(serve, &environment)?;
+    let matches = command.mut_subcommand("serve", |_| serve).get_matches();
+    let matches = matches.subcommand_matches("serve").cloned().unwrap_or_default();
+    let args = ServeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    Ok((args, config))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
-pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
+pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
     let filter = EnvFilter::try_new(&args.log).map_err(|e| ServeError::LogFilter(e.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -132,13 +140,18 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), ServeError> {
         .with_writer(std::io::stderr)
         .init();
     leave_no_core()?;
-    if asks_nobody(&args) && !args.host.is_loopback() && !args.open_to_network {
+    if let Some(path) = config.path() {
+        let slots = config.registry().slots.len();
+        tracing::info!(path = %path.display(), slots, "configuration read");
+    }
+    let access = Access::configured(config, &environment);
+    if access.asks_nobody() && !args.host.is_loopback() && !args.open_to_network {
         return Err(ServeError::OpenToNetwork(args.host));
     }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(serve(args))
+        .block_on(serve(args, access, config))
 }
 
 /// A core dump would put the keys of the moment on disk, and a debugger of the same user could read them.
@@ -151,7 +164,7 @@ fn leave_no_core() -> std::io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-async fn serve(args: ServeArgs) -> Result<(), ServeError> {
+async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), ServeError> {
     let data_dir = DataDir::open(&args.data_dir, args.partitions)?;
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address)
@@ -175,44 +188,59 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let node = Arc::new(node);
     let settings = Settings {
         partitions: data_dir.partitions(),
+        deployment: data_dir.deployment(),
+        key_cache: Duration::from_secs(args.key_cache_seconds),
         compute_threads: threads,
         auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
         recall_target: args.recall_target,
         ..Settings::new(data_dir.catalog())
     };
-    let service = Service::start(settings, Arc::new(LocalShard::new(node.clone())))
-        .await
-        .map_err(|e| ServeError::Storage(e.context().unwrap_or(e.detail()).to_owned()))?;
-    let authenticator = authenticator(&args);
-    card::print(listener.local_addr()?, data_dir.path(), key_variable(&args));
+    let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
+    let service = Service::start(
+        settings,
+        Arc::new(LocalShard::new(node.clone())),
+        key_ring.clone(),
+    )
+    .await
+    .map_err(|e| ServeError::Storage(e.context().unwrap_or(e.detail()).to_owned()))?;
+    reload_on_hangup(key_ring, config)?;
+    card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     let server = ServerOptions {
         body_bytes_max: args.body_max_mib << 20,
         ..ServerOptions::default()
     };
-    rest::serve(listener, service.clone(), authenticator, server, stop_signal()?).await?;
+    rest::serve(
+        listener,
+        service.clone(),
+        access.authenticator(args.failed_attempts_max),
+        server,
+        stop_signal()?,
+    )
+    .await?;
     tracing::info!("stopping");
     service.stop().await;
     node.close().await;
     Ok(())
 }
 
-/// Whether whoever reaches the server may use it.
-fn asks_nobody(args: &ServeArgs) -> bool {
-    args.root_key.is_none() && args.api_key.is_none()
-}
-
-/// Where whoever started the server is taken to have its API key.
-fn key_variable(args: &ServeArgs) -> Option<&'static str> {
-    let root = args.root_key.as_ref().map(|_| "SEALDEX_ROOT_KEY");
-    root.or(args.api_key.as_ref().map(|_| "SEALDEX_API_KEY"))
-}
-
-fn authenticator(args: &ServeArgs) -> Authenticator {
-    match (&args.root_key, &args.api_key) {
-        (Some(root_key), _) => Authenticator::rbac(root_key, args.failed_attempts_max),
-        (None, Some(api_key)) => Authenticator::api_key(api_key, args.failed_attempts_max),
-        (None, None) => Authenticator::open(),
-    }
+/// Reads the key registry again whenever the process gets a SIGHUP.
+fn reload_on_hangup(key_ring: Arc<KeyRing>, config: &Config) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let path = config.path().map(Path::to_owned);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match path.clone() {
+                None => tracing::warn!("nothing to reload: no configuration file was read at the start"),
+                Some(path) => {
+                    let key_ring = key_ring.clone();
+                    // It logs what came of it.
+                    let read = tokio::task::spawn_blocking(move || reload(&key_ring, &path, &environment));
+                    let _ = read.await;
+                }
+            }
+        }
+    });
+    Ok(())
 }
 
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {

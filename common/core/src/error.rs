@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_503_is_worth_repeating() {
+    fn what_is_worth_repeating_says_when() {
         for code in [
             ErrorCode::Invalid,
             ErrorCode::Unauthenticated,
@@ -107,6 +107,9 @@ mod tests {
             ErrorCode::NotFound,
             ErrorCode::Conflict,
             ErrorCode::TooLarge,
+            ErrorCode::TooOften {
+                retry_after_seconds: 1,
+            },
             ErrorCode::Timeout,
             ErrorCode::Busy,
             ErrorCode::Corrupt,
@@ -118,12 +121,12 @@ mod tests {
         ] {
             assert_eq!(
                 code.retry_after_seconds().is_some(),
-                code.http_status() == 503,
+                [429, 503].contains(&code.http_status()),
                 "{code:?}"
             );
             assert_eq!(
                 code.retry_after_seconds().is_some(),
-                code.grpc_code() == 14,
+                code.grpc_code() == 14 || code.http_status() == 429,
                 "{code:?}"
             );
         }

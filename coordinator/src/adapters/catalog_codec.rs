@@ -253,7 +253,7 @@ fn model_from_wire(model: wire::ModelRef) -> Result<ModelRef, Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{KeyEnvelope, KeySource, PublicKeys, UserRecord, WrappedKey};
+    use crate::domain::{KeyEnvelope, KeySource, Provider, PublicKeys, UserRecord, WrappedKey};
     use sealdex_core::KeyEpoch;
 
     fn generation(n: u32, model: Option<ModelRef>) -> GenerationRecord {
@@ -268,7 +268,7 @@ mod tests {
     fn kms() -> KeySource {
         KeySource::Kms(WrappedKey {
             slot: "prod".into(),
-            provider: "aws-kms".into(),
+            provider: Provider::AwsKms,
             key_id: "alias/sealdex".into(),
             region: "eu-central-1".into(),
             wrapped: vec![4, 5, 6],

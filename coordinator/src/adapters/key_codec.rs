@@ -35,7 +35,7 @@ pub(super) fn envelope_from_wire(key: wire::KeyEnvelope) -> Result<KeyEnvelope, 
         },
         source: match key.kms {
             None => KeySource::Client,
-            Some(wrapped) => KeySource::Kms(wrapped_from_wire(wrapped)),
+            Some(wrapped) => KeySource::Kms(wrapped_from_wire(wrapped)?),
         },
     })
 }
@@ -64,7 +64,7 @@ pub(super) fn user_from_wire(user: wire::User) -> Result<UserRecord, Unreadable>
 fn wrapped_to_wire(key: &WrappedKey) -> wire::WrappedKey {
     wire::WrappedKey {
         slot: key.slot.clone(),
-        provider: key.provider.clone(),
+        provider: key.provider.to_string(),
         key_id: key.key_id.clone(),
         region: key.region.clone(),
         wrapped: key.wrapped.clone().into(),
@@ -73,14 +73,14 @@ fn wrapped_to_wire(key: &WrappedKey) -> wire::WrappedKey {
     }
 }
 
-fn wrapped_from_wire(key: wire::WrappedKey) -> WrappedKey {
-    WrappedKey {
+fn wrapped_from_wire(key: wire::WrappedKey) -> Result<WrappedKey, Unreadable> {
+    Ok(WrappedKey {
         slot: key.slot,
-        provider: key.provider,
+        provider: key.provider.parse().map_err(|_| Unreadable("key provider"))?,
         key_id: key.key_id,
         region: key.region,
         wrapped: key.wrapped.to_vec(),
         version: key.version,
         created_unix_seconds: key.created_unix_seconds,
-    }
+    })
 }

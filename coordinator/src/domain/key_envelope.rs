@@ -1,5 +1,6 @@
 //! What is stored of an index's keys: all of it sealed, or public.
 
+use super::Provider;
 use sealdex_core::KeyEpoch;
 
 /// Enough to tell the right index key from a wrong one, where that key comes from, and the sealed bundle. Made and
@@ -43,8 +44,8 @@ pub enum KeySource {
 pub struct WrappedKey {
     /// The slot of the key registry.
     pub slot: String,
-    /// The provider's name, as the registry spells it.
-    pub provider: String,
+    /// Who wrapped it.
+    pub provider: Provider,
     /// The provider's key, as of the wrapping; empty for a provider that has but one.
     pub key_id: String,
     /// Where the provider keeps it; empty for a provider that knows no regions.

@@ -4,10 +4,12 @@ mod catalog;
 mod command;
 mod index_record;
 mod key_envelope;
+mod provider;
 mod user_record;
 
 pub use catalog::Catalog;
 pub use command::{Command, Rejection};
 pub use index_record::{GenerationRecord, IndexRecord, ModelRef};
 pub use key_envelope::{KeyEnvelope, KeySource, PublicKeys, WrappedKey};
+pub use provider::{Provider, UnknownProvider};
 pub use user_record::UserRecord;

@@ -1,6 +1,7 @@
 //! What a use case answers when it cannot do what was asked: one message for the caller, one for the operator.
 
 use crate::auth::{AuthError, Forbidden};
+use crate::ports::KmsError;
 use sealdex_core::{ErrorCode, UnitError};
 use sealdex_crypto::KeyError;
 use sealdex_index::dataplane::ShardError;
@@ -75,6 +76,16 @@ impl From<UnitError> for ServiceError {
 impl From<KeyError> for ServiceError {
     fn from(error: KeyError) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<KmsError> for ServiceError {
+    fn from(error: KmsError) -> Self {
+        Self {
+            code: error.code(),
+            detail: error.to_string(),
+            context: error.context().map(str::to_owned),
+        }
     }
 }
 

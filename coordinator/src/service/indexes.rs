@@ -1,6 +1,7 @@
 //! Making, finding, describing and deleting indexes.
 
 use super::custodian::not_a_user;
+use super::index_keys::wrong_length;
 use super::requests::KeyInput;
 use super::{CreateIndex, Description, IndexRef, OpenIndex, Service, ServiceError};
 use crate::auth::Caller;
@@ -18,7 +19,7 @@ impl Service {
     /// anybody can see.
     pub async fn create_index(&self, caller: &Caller, request: CreateIndex) -> Result<(), ServiceError> {
         caller.require_admin()?;
-        let key = key_of_new_index(&request)?;
+        let owned = owned_key(&request)?;
         check_name(&request.index.name)?;
         if self.catalog.get(&request.index.name).is_some() {
             return Err(name_taken(&request.index.name));
@@ -27,6 +28,9 @@ impl Service {
             return Err(no_such_model(model));
         }
         let id = IndexId(random_u64());
+        let key = self
+            .key_of_new_index(id, owned, request.kms_name.as_deref())
+            .await?;
         let record = IndexRecord {
             name: request.index.name.clone(),
             id,
@@ -36,7 +40,7 @@ impl Service {
             created_unix_seconds: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |t| t.as_secs()),
-            key: self.custodian.envelope(key, id, KeySource::Client),
+            key,
             users: Vec::new(),
             active: GenerationRecord {
                 generation: FIRST_GENERATION,
@@ -74,6 +78,7 @@ impl Service {
         if let Some(token) = caller.token() {
             // To a user, an index that is not there is like one that is not theirs; a key they send is not looked at.
             let record = record.ok_or_else(not_a_user)?;
+            self.check_key_is_live(&record).await?;
             let (reader, writer) = self.custodian.open_as_user(&record, token)?;
             return Ok(OpenIndex {
                 record,
@@ -96,23 +101,6 @@ impl Service {
         self.catalog.get(name).ok_or_else(|| no_such_index(name))
     }
 
-    /// The key of an index: the one that was sent, or the one that its key provider unwraps.
-    pub(crate) async fn index_key(
-        &self,
-        record: &IndexRecord,
-        sent: KeyInput,
-    ) -> Result<Arc<IndexKey>, ServiceError> {
-        match (&record.key.source, sent) {
-            (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
-            (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
-            (KeySource::Client, KeyInput::Absent) => Err(key_missing(&record.name)),
-            (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
-                Err(key_unwelcome(&record.name))
-            }
-            (KeySource::Kms(_), KeyInput::Absent) => Err(ServiceError::internal("no key registry")),
-        }
-    }
-
     /// What is known of an index without looking at its items.
     pub async fn describe(&self, index: &OpenIndex) -> Result<Description, ServiceError> {
         let record = self.current_record(index)?;
@@ -126,12 +114,22 @@ impl Service {
         })
     }
 
-    /// Deletes an index: first its keys, which makes its rows unreadable, then its rows.
-    pub async fn delete_index(&self, caller: &Caller, index: OpenIndex) -> Result<(), ServiceError> {
+    /// Deletes an index: first its keys and its users' grants, which makes its rows unreadable, then its rows. A
+    /// KMS-backed index can be deleted after its key is gone.
+    pub async fn delete_index(&self, caller: &Caller, index: IndexRef) -> Result<(), ServiceError> {
         caller.require_admin()?;
-        let (name, id) = (index.record.name.clone(), index.record.id);
+        let record = self.named(&index.name)?;
+        match (&record.key.source, index.key) {
+            (KeySource::Kms(_), KeyInput::Absent) => {}
+            (_, sent) => {
+                let key = self.index_key(&record, sent).await?;
+                self.custodian.verify(&record, &key)?;
+            }
+        }
+        let (name, id) = (record.name.clone(), record.id);
         self.catalog.change(Command::Delete { name, id }).await?;
         self.custodian.forget(id);
+        self.opened_keys.forget(id);
         self.drop_rows(id).await
     }
 
@@ -144,19 +142,18 @@ impl Service {
     }
 }
 
-fn key_of_new_index(request: &CreateIndex) -> Result<&IndexKey, ServiceError> {
+/// The key that came with a new index; none where a slot of the registry is to make one.
+fn owned_key(request: &CreateIndex) -> Result<Option<&IndexKey>, ServiceError> {
     match (&request.kms_name, &request.index.key) {
-        (Some(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => Err(ServiceError::invalid(
-            "Send either index_key or kms_name, not both: a KMS-backed index gets its key from the KMS.",
-        )),
-        (Some(slot), KeyInput::Absent) => Err(ServiceError::invalid(format!(
-            "Unknown KMS registry entry: '{slot}'. This server has no key registry; send index_key instead."
+        (Some(slot), KeyInput::Given(_) | KeyInput::WrongLength(_)) => Err(ServiceError::invalid(format!(
+            "index_key must not be supplied alongside kms_name='{slot}': a KMS-backed index gets its key from the KMS."
         ))),
+        (Some(_), KeyInput::Absent) => Ok(None),
         (None, KeyInput::Absent) => Err(ServiceError::invalid(
             "Exactly one of kms_name or index_key must be supplied.",
         )),
         (None, KeyInput::WrongLength(bytes)) => Err(wrong_length(*bytes)),
-        (None, KeyInput::Given(key)) => Ok(key),
+        (None, KeyInput::Given(key)) => Ok(Some(key)),
     }
 }
 
@@ -188,27 +185,8 @@ fn no_such_index(name: &str) -> ServiceError {
     )
 }
 
-fn key_unwelcome(name: &str) -> ServiceError {
-    ServiceError::invalid(format!(
-        "Index '{name}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it."
-    ))
-}
-
 fn no_such_model(model: &str) -> ServiceError {
     ServiceError::invalid(format!(
         "This server has no embedding model '{model}'; create the index without embedding_model and send vectors."
-    ))
-}
-
-fn key_missing(name: &str) -> ServiceError {
-    ServiceError::new(
-        ErrorCode::Unauthenticated,
-        format!("Index '{name}' is opened by a key that only its owner holds; send it as index_key."),
-    )
-}
-
-fn wrong_length(bytes: usize) -> ServiceError {
-    ServiceError::invalid(format!(
-        "index_key must be 32 bytes as 64 hexadecimal digits; got {bytes} bytes."
     ))
 }

@@ -8,8 +8,10 @@ mod cpu;
 mod custodian;
 mod error;
 mod fanout;
+mod index_keys;
 mod indexes;
 mod items;
+mod key_cache;
 mod maintenance;
 mod query;
 mod requests;
@@ -23,6 +25,8 @@ mod write_plan;
 
 pub use custodian::Rights;
 pub use error::ServiceError;
+pub use index_keys::NewKey;
+pub use key_cache::KeyCache;
 pub use requests::{
     CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
     TrainingStatus, Upsert, Upserted, Vectors, VectorsError,

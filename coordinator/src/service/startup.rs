@@ -1,14 +1,16 @@
 //! The service: its parts, how it starts on what an earlier process left behind, and how it stops.
 
+use super::KeyCache;
 use super::ServiceError;
 use super::cpu::Cpu;
 use super::custodian::Custodian;
 use super::fanout::Fanout;
 use super::maintenance::Maintenance;
 use super::training::Trainer;
+use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
 use crate::domain::{Command, IndexRecord, Rejection};
-use crate::ports::ShardClient;
+use crate::ports::{KmsError, ShardClient};
 use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
 use sealdex_index::dataplane::ShardError;
 use sealdex_proto::ENTRY_VERSION;
@@ -32,6 +34,10 @@ pub struct Settings {
     pub compute_threads: usize,
     /// Compute tasks running or waiting before requests are refused as busy.
     pub compute_queue: usize,
+    /// Names the deployment towards key providers.
+    pub deployment: [u8; 16],
+    /// How long an index key that a provider unwrapped is used before the provider is asked again.
+    pub key_cache: Duration,
     /// How long opened keys are kept after their last use.
     pub key_idle: Duration,
     /// An untrained index with more items than this is trained by itself; `None` leaves it to the client.
@@ -50,6 +56,8 @@ impl Settings {
             partitions: 4,
             compute_threads: std::thread::available_parallelism().map_or(2, |n| n.get()),
             compute_queue: 1024,
+            deployment: [0; 16],
+            key_cache: Duration::from_secs(60),
             key_idle: Duration::from_secs(60),
             auto_train_items: Some(65_536),
             recall_target: 0.95,
@@ -68,6 +76,9 @@ pub struct Service {
     /// query waiting for a whole round of k-means.
     pub(crate) training_cpu: Cpu,
     pub(crate) custodian: Custodian,
+    /// Index keys that providers unwrapped, for a short time.
+    pub(crate) opened_keys: KeyCache<KmsError>,
+    pub(crate) key_ring: Arc<KeyRing>,
     pub(crate) maintenance: Maintenance,
     pub(crate) trainer: Trainer,
 }
@@ -75,7 +86,11 @@ pub struct Service {
 impl Service {
     /// Opens the catalogue and puts right what a crash may have left half way: indexes that were never announced or
     /// are deleted, trainings that stopped, generations not yet dropped.
-    pub async fn start(settings: Settings, shards: Arc<dyn ShardClient>) -> Result<Arc<Self>, ServiceError> {
+    pub async fn start(
+        settings: Settings,
+        shards: Arc<dyn ShardClient>,
+        key_ring: Arc<KeyRing>,
+    ) -> Result<Arc<Self>, ServiceError> {
         let path = settings.catalog_path.clone();
         let catalog = tokio::task::spawn_blocking(move || CatalogHandle::open(&path))
             .await
@@ -90,6 +105,8 @@ impl Service {
         let service = Arc::new(Self {
             maintenance: Maintenance::start(fanout.clone()),
             trainer: Trainer::default(),
+            opened_keys: KeyCache::new(settings.key_cache),
+            key_ring,
             settings,
             catalog,
             fanout,
@@ -205,7 +222,10 @@ impl Service {
             loop {
                 tokio::time::sleep(period).await;
                 match service.upgrade() {
-                    Some(service) => service.custodian.sweep(),
+                    Some(service) => {
+                        service.custodian.sweep();
+                        service.opened_keys.sweep();
+                    }
                     None => return,
                 }
             }

@@ -3,13 +3,14 @@
 use super::call::{AdminCall, Call, Identified};
 use super::dto::{
     CreateIndexRequest, IndexInfoResponseModel, IndexListResponseModel, IndexOperationRequest,
-    IndexTrainingStatusResponseModel, SuccessReply, TrainRequest,
+    IndexTrainingStatusResponseModel, RotateRequest, SuccessReply, TrainRequest,
 };
 use super::edge::Edge;
 use super::errors::ApiError;
 use super::openapi::Failures;
 use super::reply;
-use axum::extract::State;
+use crate::service::IndexRef;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use std::mem::take;
 
@@ -83,10 +84,36 @@ pub(super) async fn delete(
     AdminCall(call): AdminCall<IndexOperationRequest>,
 ) -> Result<Response, ApiError> {
     let message = format!("Index '{}' deleted successfully", call.payload.index_name);
-    let index = edge
-        .open(&call.caller, call.payload.index_name, call.payload.index_key)
-        .await?;
+    let index = IndexRef {
+        name: call.payload.index_name,
+        key: call.payload.index_key.into_input()?,
+    };
     edge.service.delete_index(&call.caller, index).await?;
+    Ok(reply::ok(&SuccessReply::new(message)))
+}
+
+/// Exchanges an index's key for another: one of its owner's, or a new one that a slot of the key registry wraps. No item is
+/// touched and no request fails; the old key opens nothing afterwards.
+#[utoipa::path(
+    post,
+    path = "/v1/indexes/{index_name}/rotate",
+    operation_id = "rotate_index_key_v1_indexes__index_name__rotate_post",
+    summary = "Exchange an index's key",
+    params(("index_name" = String, Path, description = "The index's name.")),
+    request_body = RotateRequest,
+    responses((status = 200, description = "The new key is in force.", body = SuccessReply), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn rotate(
+    State(edge): State<Edge>,
+    Path(name): Path<String>,
+    AdminCall(call): AdminCall<RotateRequest>,
+) -> Result<Response, ApiError> {
+    let message = format!("Index '{name}' has a new key");
+    let (key, new) = call.payload.into_parts()?;
+    edge.service
+        .rewrap(&call.caller, IndexRef { name, key }, new)
+        .await?;
     Ok(reply::ok(&SuccessReply::new(message)))
 }
 

@@ -30,6 +30,7 @@ pub fn openapi() -> Document {
         indexes::create,
         indexes::describe,
         indexes::delete,
+        indexes::rotate,
         indexes::train,
         indexes::training_status,
         users::create,
@@ -167,7 +168,7 @@ mod tests {
     use serde_json::Value;
 
     /// Path, method, operation id and request schema, as clients of the API's release 0.17 have them.
-    const OPERATIONS: [(&str, &str, &str, &str); 18] = [
+    const OPERATIONS: [(&str, &str, &str, &str); 19] = [
         ("/v1/health", "get", "health_check_v1_health_get", ""),
         ("/v1/indexes/list", "get", "list_indexes_v1_indexes_list_get", ""),
         (
@@ -247,6 +248,12 @@ mod tests {
             "post",
             "delete_vectors_v1_vectors_delete_post",
             "DeleteRequest",
+        ),
+        (
+            "/v1/indexes/{index_name}/rotate",
+            "post",
+            "rotate_index_key_v1_indexes__index_name__rotate_post",
+            "RotateRequest",
         ),
         (
             "/v1/indexes/{index_name}/users",

@@ -2,7 +2,7 @@
 
 use super::{SentKey, numbers};
 use crate::api::rest::json::{Fault, Int, Real};
-use crate::service::{self, CreateIndex, IndexRef, KeyInput, ServiceError};
+use crate::service::{self, CreateIndex, IndexRef, KeyInput, NewKey, ServiceError};
 use sealdex_core::{Metric, Precision, limits};
 use serde::de::{Deserialize, Deserializer, Error};
 use utoipa::ToSchema;
@@ -87,6 +87,38 @@ pub(crate) struct IndexOperationRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub(crate) index_key: SentKey,
+}
+
+/// Another key for an index. Exactly one of `new_index_key` and `new_kms_name` is to be given.
+#[derive(serde::Deserialize, ToSchema)]
+pub(crate) struct RotateRequest {
+    /// The index's present key, 64 hexadecimal digits; to be left out for a KMS-backed index.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    index_key: SentKey,
+    /// The key that its owner sends from now on, 64 hexadecimal digits.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    new_index_key: SentKey,
+    /// The slot of the key registry that wraps a new key.
+    #[serde(default)]
+    new_kms_name: Option<String>,
+}
+
+impl RotateRequest {
+    /// The present key and the one that takes its place.
+    pub(crate) fn into_parts(self) -> Result<(KeyInput, NewKey), ServiceError> {
+        let new = match (self.new_index_key.into_input()?, self.new_kms_name) {
+            (KeyInput::Absent, Some(slot)) => NewKey::Slot(slot),
+            (key, None) => NewKey::Owned(key),
+            (_, Some(_)) => {
+                return Err(ServiceError::invalid(
+                    "Send either new_index_key or new_kms_name, not both.",
+                ));
+            }
+        };
+        Ok((self.index_key.into_input()?, new))
+    }
 }
 
 /// A training. What is left out is chosen by the server.

@@ -14,7 +14,7 @@ mod sent_key;
 mod upsert;
 mod users;
 
-pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, TrainRequest};
+pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, RotateRequest, TrainRequest};
 pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
 pub(crate) use query::{BinaryQueryRequest, QueryRequest};
 pub(crate) use replies::{

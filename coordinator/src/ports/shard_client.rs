@@ -1,4 +1,4 @@
-//! What the service needs of others, named by the service.
+//! The shards as the service sees them. Knows partitions and sealed records, never where a shard runs or how it is called.
 
 use async_trait::async_trait;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};

@@ -1,0 +1,7 @@
+//! What the service needs of others, named by the service.
+
+mod key_provider;
+mod shard_client;
+
+pub use key_provider::{KeyContext, KeyProvider, KmsError, KmsFault};
+pub use shard_client::ShardClient;

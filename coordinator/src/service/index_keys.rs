@@ -1,0 +1,152 @@
+//! Where an index's key comes from, and how it is exchanged for another: sent with each request, or wrapped by a slot of
+//! the key registry.
+
+use super::requests::KeyInput;
+use super::{IndexRef, Service, ServiceError};
+use crate::auth::Caller;
+use crate::domain::{Command, IndexRecord, KeyEnvelope, KeySource};
+use crate::ports::KeyContext;
+use sealdex_core::{ErrorCode, IndexId};
+use sealdex_crypto::IndexKey;
+use std::sync::Arc;
+
+/// What an index is to be opened with from now on.
+pub enum NewKey {
+    /// A key of its owner's.
+    Owned(KeyInput),
+    /// A new key that a slot of the registry wraps.
+    Slot(String),
+}
+
+impl Service {
+    /// The key of an index: the one that was sent, or the one that its key provider unwraps. A key that is sent where
+    /// none is welcome is refused before anything else happens.
+    pub(crate) async fn index_key(
+        &self,
+        record: &IndexRecord,
+        sent: KeyInput,
+    ) -> Result<Arc<IndexKey>, ServiceError> {
+        match (&record.key.source, sent) {
+            (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
+            (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
+            (KeySource::Client, KeyInput::Absent) => Err(missing(&record.name)),
+            (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
+                Err(unwelcome(&record.name))
+            }
+            (KeySource::Kms(_), KeyInput::Absent) => self.unwrapped(record).await,
+        }
+    }
+
+    /// Whoever pulls the key of a KMS-backed index keeps its users out too, although their grants would still open.
+    pub(crate) async fn check_key_is_live(&self, record: &IndexRecord) -> Result<(), ServiceError> {
+        match &record.key.source {
+            KeySource::Client => Ok(()),
+            KeySource::Kms(_) => self.unwrapped(record).await.map(drop),
+        }
+    }
+
+    /// The envelope of a new index, under the key its owner sent or one that `slot` wraps.
+    pub(crate) async fn key_of_new_index(
+        &self,
+        index: IndexId,
+        owned: Option<&IndexKey>,
+        slot: Option<&str>,
+    ) -> Result<KeyEnvelope, ServiceError> {
+        match (owned, slot) {
+            (Some(key), _) => Ok(self.custodian.envelope(key, index, KeySource::Client)),
+            (None, slot) => {
+                let (key, source) = self.wrapped_by(slot.unwrap_or_default(), index).await?;
+                Ok(self.custodian.envelope(&key, index, source))
+            }
+        }
+    }
+
+    /// Exchanges the key of an index for another in one commit: no row is touched, no request fails. The old key opens
+    /// nothing from then on.
+    pub async fn rewrap(&self, caller: &Caller, index: IndexRef, new: NewKey) -> Result<(), ServiceError> {
+        caller.require_admin()?;
+        let record = self.named(&index.name)?;
+        let old = self.index_key(&record, index.key).await?;
+        self.custodian.verify(&record, &old)?;
+        let (new, source) = match new {
+            NewKey::Owned(KeyInput::Given(key)) => (key, KeySource::Client),
+            NewKey::Owned(KeyInput::WrongLength(bytes)) => return Err(wrong_length(bytes)),
+            NewKey::Owned(KeyInput::Absent) => {
+                return Err(ServiceError::invalid(
+                    "Exactly one of new_kms_name or new_index_key must be supplied.",
+                ));
+            }
+            NewKey::Slot(slot) => self.wrapped_by(&slot, record.id).await?,
+        };
+        let key = Box::new(self.custodian.rewrapped(&record, &old, &new, source)?);
+        self.catalog
+            .change(Command::Rewrap {
+                name: record.name.clone(),
+                id: record.id,
+                replaces: record.key.commitment,
+                key,
+            })
+            .await?;
+        self.opened_keys.forget(record.id);
+        Ok(())
+    }
+
+    /// A new key, wrapped by a slot of the registry.
+    async fn wrapped_by(&self, slot: &str, index: IndexId) -> Result<(IndexKey, KeySource), ServiceError> {
+        if self.key_ring.slot(slot).is_none() {
+            return Err(ServiceError::invalid(format!(
+                "Unknown KMS registry entry: '{slot}'. Add it to kms.registry in the configuration file and reload, or name another."
+            )));
+        }
+        let key = IndexKey::generate();
+        let wrapped = self.key_ring.wrap(slot, &self.context(index, slot), &key).await?;
+        Ok((key, KeySource::Kms(wrapped)))
+    }
+
+    /// The key of a KMS-backed index, from memory or from its provider. One call at a time for each index.
+    async fn unwrapped(&self, record: &IndexRecord) -> Result<Arc<IndexKey>, ServiceError> {
+        let KeySource::Kms(wrapped) = &record.key.source else {
+            return Err(missing(&record.name));
+        };
+        let load = || {
+            let (ring, wrapped) = (self.key_ring.clone(), wrapped.clone());
+            let (deployment, index) = (self.settings.deployment, record.id);
+            async move {
+                let context = KeyContext {
+                    deployment,
+                    index,
+                    slot: &wrapped.slot,
+                };
+                ring.unwrap(&wrapped, &context).await.map(Arc::new)
+            }
+        };
+        Ok(self.opened_keys.get_or_load(record.id, load).await?)
+    }
+
+    fn context<'a>(&self, index: IndexId, slot: &'a str) -> KeyContext<'a> {
+        KeyContext {
+            deployment: self.settings.deployment,
+            index,
+            slot,
+        }
+    }
+}
+
+fn unwelcome(name: &str) -> ServiceError {
+    ServiceError::invalid(format!(
+        "Index '{name}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it."
+    ))
+}
+
+fn missing(name: &str) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::Unauthenticated,
+        format!("Index '{name}' is opened by a key that only its owner holds; send it as index_key."),
+    )
+}
+
+pub(crate) fn wrong_length(bytes: usize) -> ServiceError {
+    ServiceError::invalid(format!(
+        "index_key must be 32 bytes as 64 hexadecimal digits; got {bytes} bytes."
+    ))
+}
