@@ -5,6 +5,7 @@ use sealdex_tests::fashion;
 use sealdex_tests::index::{Index, by_id};
 use sealdex_tests::item::Item;
 use sealdex_tests::oracle::{fault, nearest, recall};
+use sealdex_tests::random::Random;
 use sealdex_tests::server::Home;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -188,4 +189,38 @@ async fn many_clients_writing_one_index_lose_nothing() {
     );
     let hits = index.query(&[3.0, 4.0, 5.0], 1, json!({})).await;
     assert_eq!(hits[0].id, "3-4-5");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_is_being_replaced_is_found_all_the_time() {
+    let home = Home::new();
+    let server = home.start().await;
+    let mut random = Random::new(11);
+    let index = Index::create(
+        &server.http,
+        "replaced",
+        &random.hex(32),
+        json!({"dimension": 16}),
+    )
+    .await;
+    let items: Vec<Item> = (0..500)
+        .map(|n| Item::bare(n.to_string(), random.vector(16)))
+        .collect();
+    index.upsert(&items).await;
+    let stop = AtomicBool::new(false);
+    let write = async {
+        while !stop.load(Ordering::Relaxed) {
+            index.upsert(&items[..50]).await;
+        }
+    };
+    let read = async {
+        for n in 0..1500 {
+            let item = &items[n % 50];
+            let hits = index.query(&item.vector, 10, json!({})).await;
+            assert_eq!(hits.len(), 10, "query {n} comes back short");
+            assert_eq!(hits[0].id, item.id, "query {n}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(write, read);
 }

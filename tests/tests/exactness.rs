@@ -189,3 +189,55 @@ fn finite_bits(random: &mut Random) -> f32 {
         }
     }
 }
+
+/// To the cosine a vector without a direction is at distance 1 from every other, however many of them there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_without_a_direction_do_not_stand_before_true_neighbours() {
+    let home = Home::new();
+    let server = home.start().await;
+    let mut random = Random::new(12);
+    for dimension in [8, 64] {
+        let settings = json!({"dimension": dimension, "metric": "cosine"});
+        let index = Index::create(
+            &server.http,
+            &format!("cosine {dimension}"),
+            &random.hex(32),
+            settings,
+        )
+        .await;
+        let mut items: Vec<Item> = (0..3000)
+            .map(|n| Item::bare(n.to_string(), random.vector(dimension)))
+            .collect();
+        for item in items.iter_mut().step_by(10) {
+            item.vector.fill(0.0);
+        }
+        index.upsert(&items).await;
+        for item in items.iter().skip(1).step_by(300) {
+            let mut exact: Vec<(f64, &str)> = items
+                .iter()
+                .map(|other| (cosine(&item.vector, &other.vector), other.id.as_str()))
+                .collect();
+            exact.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let hits = index
+                .query(&item.vector, 10, json!({"include": ["distance"]}))
+                .await;
+            let wanted: Vec<&str> = exact[..10].iter().map(|(_, id)| *id).collect();
+            let found = hits
+                .iter()
+                .filter(|hit| wanted.contains(&hit.id.as_str()))
+                .count();
+            assert!(found >= 9, "{found} of 10, dimension {dimension}");
+        }
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    if lengths > 0.0 {
+        1.0 - dot(a, b) / lengths
+    } else {
+        1.0
+    }
+}

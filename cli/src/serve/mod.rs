@@ -62,28 +62,37 @@ pub(crate) struct ServeArgs {
     partitions: Option<u16>,
 
     /// Threads for scans and for computing; 0 takes one per core
-    #[arg(long, env = "SEALDEX_THREADS", default_value_t = 0)]
-    threads: usize,
+    #[arg(long, env = "SEALDEX_THREADS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    threads: u32,
 
     /// Memory for sealed pages read from disk, MiB
-    #[arg(long, env = "SEALDEX_BLOCK_CACHE_MIB", default_value_t = 512)]
-    block_cache_mib: usize,
+    #[arg(long, env = "SEALDEX_BLOCK_CACHE_MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
+    block_cache_mib: u32,
 
     /// Largest request body, MiB
-    #[arg(long, env = "SEALDEX_BODY_MAX_MIB", default_value_t = limits::BODY_BYTES_MAX >> 20)]
-    body_max_mib: usize,
+    #[arg(long, env = "SEALDEX_BODY_MAX_MIB", default_value_t = (limits::BODY_BYTES_MAX >> 20) as u32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    body_max_mib: u32,
 
     /// Train an untrained index by itself when it holds more items than this; 0 never does
     #[arg(long, env = "SEALDEX_AUTO_TRAIN_ITEMS", default_value_t = 65_536)]
     auto_train_items: u64,
 
     /// The recall that default parameters of a trained index aim at
-    #[arg(long, env = "SEALDEX_RECALL_TARGET", default_value_t = 0.95)]
+    #[arg(long, env = "SEALDEX_RECALL_TARGET", default_value_t = 0.95, value_parser = recall_target)]
     recall_target: f32,
 
     /// What to log: a level (error, warn, info, debug, trace) or a filter such as "info,sealdex_shard=debug"
     #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
     log: String,
+}
+
+fn recall_target(text: &str) -> Result<f32, String> {
+    let target: f32 = text.parse().map_err(|_| "a recall is a number".to_owned())?;
+    if (0.5..1.0).contains(&target) {
+        Ok(target)
+    } else {
+        Err("a recall to aim at is at least 0.5 and below 1".to_owned())
+    }
 }
 
 /// Why `serve` did not start or did not end well. The text says what to do.
@@ -172,12 +181,12 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         .map_err(|e| ServeError::Listen(address, e))?;
     let threads = match args.threads {
         0 => std::thread::available_parallelism()?.get(),
-        n => n,
+        n => n as usize,
     };
     let options = Options {
         path: data_dir.shard(),
         partitions: data_dir.partitions(),
-        block_cache_bytes: args.block_cache_mib << 20,
+        block_cache_bytes: (args.block_cache_mib as usize) << 20,
         threads,
         queue: REQUESTS_QUEUED,
     };
@@ -206,7 +215,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     let server = ServerOptions {
-        body_bytes_max: args.body_max_mib << 20,
+        body_bytes_max: (args.body_max_mib as usize) << 20,
         ..ServerOptions::default()
     };
     rest::serve(

@@ -23,7 +23,10 @@ pub const QUERIES_PER_REQUEST_MAX: usize = 10_000;
 pub const TOP_K_MAX: usize = 100_000;
 
 /// Results of one request, all its queries together (`top_k` times the number of queries).
-pub const RESULTS_PER_REQUEST_MAX: usize = 10_000_000;
+pub const RESULTS_PER_REQUEST_MAX: usize = 2_000_000;
+
+/// Numbers in the vectors that the results of several queries in one request carry: half a gigabyte of JSON.
+pub const RESULT_VALUES_PER_REQUEST_MAX: usize = 32 * 1024 * 1024;
 
 /// Bytes of one item's metadata in its stored form.
 pub const METADATA_BYTES_MAX: usize = 1024 * 1024;

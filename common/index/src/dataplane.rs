@@ -90,11 +90,23 @@ pub struct ResolveRequest {
     pub dimension: Dimension,
     /// Pairs of a query's position and a candidate; any order.
     pub candidates: Vec<(u32, ItemLabel, Op)>,
+    /// Whether an item that was written anew since it was scanned may be answered as it is now. Not under a filter,
+    /// which the new version may not match.
+    pub as_it_is_now: bool,
 }
 
-/// For each candidate of a [`ResolveRequest`], in its order: the exact distance, or `None` if that write is not the
-/// item's current one.
-pub type ResolveReply = Vec<Option<f64>>;
+/// For each candidate of a [`ResolveRequest`], in its order: the item's current write and its exact distance, or `None`
+/// if the item is gone, or has another write than the one asked for.
+pub type ResolveReply = Vec<Option<Resolved>>;
+
+/// An item that is current, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Resolved {
+    /// Its write.
+    pub op: Op,
+    /// Exact.
+    pub distance: f64,
+}
 
 /// Which parts of an item are wanted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -7,14 +7,17 @@ use crate::domain::IndexRecord;
 use futures_util::future::try_join_all;
 use sealdex_core::{ErrorCode, Generation, ItemLabel, Op, PartitionId, limits};
 use sealdex_index::dataplane::{
-    Candidate, ClusterProbe, FetchRequest, Fetched, Fields, ResolveRequest, ScanQuery, ScanRequest,
+    Candidate, ClusterProbe, FetchRequest, Fetched, Fields, ResolveRequest, Resolved, ScanQuery, ScanRequest,
     ShardError,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// How often a query starts again because a training finished under it.
-const GENERATION_CHANGES_MAX: usize = 8;
+/// How often a query is tried: a training may finish under it, or a write replace what it has found.
+const ATTEMPTS_MAX: usize = 8;
+
+/// Candidates that are looked at together: bounds the memory of a request, some 100 bytes each.
+const CANDIDATES_TOGETHER_MAX: usize = 1 << 20;
 
 /// By how much a query that found too little looks further.
 const WIDENING: usize = 4;
@@ -31,7 +34,7 @@ struct Neighbour {
 }
 
 /// How far one round of a query looks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 struct Breadth {
     probes: usize,
     candidates: usize,
@@ -43,9 +46,12 @@ impl Service {
         let session = index.reader("query")?;
         check_limits(&query)?;
         let query = Arc::new(query);
-        for _ in 0..GENERATION_CHANGES_MAX {
-            match self.query_once(index, session, &query).await {
-                Err(Interrupted::StaleGeneration) => continue,
+        for attempt in 1..=ATTEMPTS_MAX {
+            match self
+                .query_once(index, session, &query, attempt == ATTEMPTS_MAX)
+                .await
+            {
+                Err(Interrupted::StaleGeneration | Interrupted::Overtaken) => continue,
                 Err(Interrupted::Failed(error)) => return Err(error),
                 Ok(hits) => return Ok(hits),
             }
@@ -58,6 +64,7 @@ impl Service {
         index: &OpenIndex,
         session: &Session,
         query: &Arc<Query>,
+        last: bool,
     ) -> Result<Vec<Vec<Hit>>, Interrupted> {
         let record = self.current_record(index)?;
         let dimension = record.dimension.ok_or_else(dimension_unknown)?;
@@ -81,18 +88,22 @@ impl Service {
             everything,
         };
         let neighbours = round.run().await?;
-        Ok(self.hits(&record, session, query, neighbours).await?)
+        let (hits, overtaken) = self.hits(&record, session, query, neighbours).await?;
+        if overtaken && !last {
+            return Err(Interrupted::Overtaken);
+        }
+        Ok(hits)
     }
 
-    /// Opens what is asked of the neighbours, settles ties by id, and keeps the first `top_k`. One that was replaced
-    /// since it was resolved is left out; the next takes its place.
+    /// Opens what is asked of the neighbours, settles ties by id, and keeps the first `top_k`. Also tells whether one of
+    /// them was replaced or deleted since it was resolved, and is missing.
     async fn hits(
         &self,
         record: &IndexRecord,
         session: &Session,
         query: &Query,
         neighbours: Vec<Vec<Neighbour>>,
-    ) -> Result<Vec<Vec<Hit>>, ServiceError> {
+    ) -> Result<(Vec<Vec<Hit>>, bool), ServiceError> {
         let mut wanted: BTreeMap<PartitionId, Vec<(ItemLabel, Option<Op>)>> = BTreeMap::new();
         let mut named = std::collections::HashSet::new();
         for neighbour in neighbours.iter().flatten() {
@@ -130,10 +141,11 @@ impl Service {
             .flatten()
             .map(|item| (item.label, item))
             .collect();
-        Ok(neighbours
+        let overtaken = fetched.len() < named.len();
+        let ranked = neighbours
             .into_iter()
-            .map(|of_query| rank(query, of_query, &fetched))
-            .collect())
+            .map(|of_query| rank(query, of_query, &fetched));
+        Ok((ranked.collect(), overtaken))
     }
 }
 
@@ -174,9 +186,12 @@ impl Round<'_> {
     async fn run(&self) -> Result<Vec<Vec<Neighbour>>, Interrupted> {
         let queries = self.query.vectors.len();
         let mut found: Vec<Vec<Neighbour>> = vec![Vec::new(); queries];
-        let mut open: Vec<u32> = (0..queries as u32).collect();
-        let mut breadth = self.first_breadth();
-        while !open.is_empty() {
+        let mut work = vec![((0..queries as u32).collect::<Vec<u32>>(), self.first_breadth())];
+        while let Some((mut open, breadth)) = work.pop() {
+            let together = (CANDIDATES_TOGETHER_MAX / breadth.candidates.max(1)).max(1);
+            if open.len() > together {
+                work.push((open.split_off(together), breadth));
+            }
             let scanned = self.scan(&open, breadth).await?;
             let resolved = self.resolve(&open, &scanned.candidates).await?;
             let mut still_open = Vec::new();
@@ -189,15 +204,19 @@ impl Round<'_> {
                     wanted_probes = wanted_probes.max(probes);
                 }
             }
-            let clusters = self.model.model.clusters() as usize;
-            breadth = Breadth {
-                probes: wanted_probes.min(clusters),
-                candidates: breadth
-                    .candidates
-                    .saturating_mul(WIDENING)
-                    .min(self.everything.max(1) as usize * 2),
-            };
-            open = still_open;
+            if !still_open.is_empty() {
+                let wider = Breadth {
+                    probes: wanted_probes.min(self.model.model.clusters() as usize),
+                    candidates: breadth
+                        .candidates
+                        .saturating_mul(WIDENING)
+                        .min(self.candidates_max()),
+                };
+                // With nothing left to widen, what was found is what there is.
+                if wider != breadth {
+                    work.push((still_open, wider));
+                }
+            }
         }
         for neighbours in &mut found {
             keep_nearest(neighbours, self.query.top_k);
@@ -220,8 +239,13 @@ impl Round<'_> {
         };
         Breadth {
             probes,
-            candidates: candidates.max(query.top_k),
+            candidates: candidates.max(query.top_k).min(self.candidates_max()),
         }
+    }
+
+    /// All there is to look at: as many rows again as there are items may be dead.
+    fn candidates_max(&self) -> usize {
+        (self.everything.max(1) as usize).saturating_mul(2)
     }
 
     /// Whether a query has what it asked for.
@@ -351,6 +375,7 @@ impl Round<'_> {
                             queries: values.clone(),
                             dimension,
                             candidates: of_home.clone(),
+                            as_it_is_now: self.query.filter.is_none(),
                         })
                     })
                     .await?;
@@ -359,11 +384,16 @@ impl Round<'_> {
         });
         let mut neighbours: Vec<Vec<Neighbour>> = vec![Vec::new(); open.len()];
         for (of_home, reply) in try_join_all(resolves).await? {
-            for ((position, label, op), distance) in of_home.into_iter().zip(reply) {
-                if let Some(distance) = distance {
+            for ((position, label, _), resolved) in of_home.into_iter().zip(reply) {
+                if let Some(Resolved { op, distance }) = resolved {
                     neighbours[position as usize].push(Neighbour { distance, label, op });
                 }
             }
+        }
+        for of_query in &mut neighbours {
+            // Rows of two writes of one item are that item once.
+            of_query.sort_unstable_by_key(|neighbour| neighbour.label);
+            of_query.dedup_by_key(|neighbour| neighbour.label);
         }
         Ok(neighbours)
     }
@@ -471,6 +501,8 @@ fn keep_nearest(neighbours: &mut Vec<Neighbour>, top_k: usize) {
 enum Interrupted {
     /// The generation was replaced meanwhile.
     StaleGeneration,
+    /// What was found was replaced or deleted before it could be opened.
+    Overtaken,
     Failed(ServiceError),
 }
 
@@ -506,7 +538,15 @@ fn check_limits(query: &Query) -> Result<(), ServiceError> {
             limits::QUERIES_PER_REQUEST_MAX
         ));
     }
-    if query.vectors.len().saturating_mul(query.top_k) > limits::RESULTS_PER_REQUEST_MAX {
+    let results = query.vectors.len().saturating_mul(query.top_k);
+    let values = results.saturating_mul(query.vectors.dimension().get());
+    if query.include.vector && values > limits::RESULT_VALUES_PER_REQUEST_MAX && query.vectors.len() > 1 {
+        return too_large(format!(
+            "A request may ask for vectors of at most {} numbers in all; send fewer queries, lower top_k, or get the vectors by id.",
+            limits::RESULT_VALUES_PER_REQUEST_MAX
+        ));
+    }
+    if results > limits::RESULTS_PER_REQUEST_MAX {
         return too_large(format!(
             "A request may ask for at most {} results in all; lower top_k or send fewer queries.",
             limits::RESULTS_PER_REQUEST_MAX

@@ -38,7 +38,11 @@ impl Service {
         tokio::spawn(async move {
             let items = request.ids.len();
             service.write(&index, Arc::new(request)).await?;
-            let training_triggered = service.train_if_due(&index).await?;
+            // The items are written, whatever becomes of this.
+            let training_triggered = service.train_if_due(&index).await.unwrap_or_else(|error| {
+                tracing::warn!(code = ?error.code(), context = error.context(), "cannot tell whether a training is due");
+                None
+            });
             Ok(Upserted {
                 items,
                 training_triggered,

@@ -5,7 +5,7 @@ use super::scratch::Scratch;
 use crate::pool::Crew;
 use crate::storage::Family;
 use sealdex_core::{ItemLabel, Op, Precision};
-use sealdex_index::dataplane::{ResolveReply, ResolveRequest, ShardError};
+use sealdex_index::dataplane::{ResolveReply, ResolveRequest, Resolved, ShardError};
 use sealdex_index::distance::{decode_f16, exact};
 
 /// Candidates that are looked up at a time: bounds what is pinned in memory.
@@ -42,7 +42,7 @@ fn resolve_run(
     request: &ResolveRequest,
     run: &[usize],
     scratch: &mut Scratch,
-) -> Result<Vec<Option<f64>>, ShardError> {
+) -> Result<ResolveReply, ShardError> {
     let label = |n: &usize| request.candidates[*n].1;
     let items: Vec<&[usize]> = run.chunk_by(|a, b| label(a) == label(b)).collect();
     let records = access.records();
@@ -57,7 +57,10 @@ fn resolve_run(
         for n in candidates {
             let (query, _, op) = request.candidates[*n];
             distances.push(match item {
-                Some(current) if current == op => Some(distance(request, query, &scratch.vector)?),
+                Some(current) if current == op || request.as_it_is_now => Some(Resolved {
+                    op: current,
+                    distance: distance(request, query, &scratch.vector)?,
+                }),
                 _ => None,
             });
         }
@@ -65,7 +68,8 @@ fn resolve_run(
     Ok(distances)
 }
 
-/// Opens an item's vector into `scratch.vector` if one of `candidates` is its current write, and returns that.
+/// Opens an item's vector into `scratch.vector` if one of `candidates` is its current write, or any write will do, and
+/// returns that write.
 fn open_current(
     access: &Access,
     request: &ResolveRequest,
@@ -74,7 +78,8 @@ fn open_current(
     scratch: &mut Scratch,
 ) -> Result<Option<Op>, ShardError> {
     let (current, sealed) = ItemRecord::Vector.split(stored)?;
-    let Some(n) = candidates.iter().find(|n| request.candidates[**n].2 == current) else {
+    let wanted = |n: &&usize| request.as_it_is_now || request.candidates[**n].2 == current;
+    let Some(n) = candidates.iter().find(wanted) else {
         return Ok(None);
     };
     let label = request.candidates[*n].1;

@@ -93,8 +93,28 @@ impl Quantiser {
             Metric::Cosine => inverse_length(v),
             Metric::Euclidean | Metric::SquaredEuclidean => self.scale,
         };
+        if factor == 0.0 {
+            self.prepare_without_direction(out);
+            return;
+        }
         for ((out, v), mean) in out.iter_mut().zip(v).zip(&self.mean) {
             *out = ((f64::from(*v) * factor) as f32 - mean).clamp(-PREPARED_MAX, PREPARED_MAX);
+        }
+    }
+
+    /// To the cosine, a vector without a direction is as far from all others as orthogonal ones are. At the origin it
+    /// would lie nearer than that, before most true neighbours; one direction that no data prefers is as far as can be.
+    fn prepare_without_direction(&self, out: &mut [f32]) {
+        let length = (out.len() as f32).sqrt().recip();
+        for (n, (out, mean)) in out.iter_mut().zip(&self.mean).enumerate() {
+            // Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4): signs without a pattern.
+            let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let sign = if (mixed ^ (mixed >> 29)).count_ones() % 2 == 0 {
+                1.0
+            } else {
+                -1.0
+            };
+            *out = sign * length - mean;
         }
     }
 

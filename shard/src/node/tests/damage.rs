@@ -59,7 +59,8 @@ async fn resolve(bench: &Bench, id: &str, query: &[f32]) -> Result<Option<f64>, 
     let label = bench.labels.item(id);
     let candidates = vec![(0, label, bench.items[id].op)];
     let request = bench.resolve_request(bench.home(&label).partition, query, candidates);
-    bench.node.resolve(request).await.map(|distances| distances[0])
+    let resolved = bench.node.resolve(request).await?[0];
+    Ok(resolved.map(|resolved| resolved.distance))
 }
 
 /// `record` with one bit changed, for every byte, and cut short.
