@@ -21,9 +21,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run coordinator and shard in one process, on one data directory
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Measure a server over REST: ingest, training, recall against queries per second
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 fn main() -> ExitCode {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Command::Serve(_) => serve::configured(Cli::command())
             .and_then(|(args, config)| serve::run(args, &config))
             .map_err(|e| e.to_string()),
-        Command::Bench(args) => bench::start(args).map_err(|e| e.to_string()),
+        Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -295,8 +295,8 @@ mod tests {
         UserRecord {
             id: UserId([n; 16]),
             public_key: [n; 32],
-            read_grant: (n % 2 == 0).then(|| vec![n; 3]),
-            write_grant: (n % 2 == 1).then(Vec::new),
+            read_grant: n.is_multiple_of(2).then(|| vec![n; 3]),
+            write_grant: (!n.is_multiple_of(2)).then(Vec::new),
             signature: [n; 64],
         }
     }

@@ -91,31 +91,30 @@ impl Authenticator {
 
     /// Establishes the caller. An open server ignores what was sent.
     pub fn authenticate(&self, sent: Option<&str>, from: Option<IpAddr>) -> Result<Caller, AuthError> {
-        let (attempts, role): (_, &dyn Fn(&str) -> Result<Role, AuthError>) = match &*self.policy {
+        let attempts = match &*self.policy {
             Policy::Open => return Ok(Caller::new(Role::Open)),
-            Policy::ApiKey { key, attempts } => (attempts, &|sent| match key.matches(sent) {
-                true => Ok(Role::ApiKey),
-                false => Err(AuthError::Wrong),
-            }),
-            Policy::Rbac {
-                root,
-                tokens,
-                attempts,
-            } => (attempts, &|sent| match root.matches(sent) {
-                true => Ok(Role::Root),
-                false if sent.starts_with(TOKEN_PREFIX) => tokens
-                    .verify(sent)
-                    .map(|token| Role::User(Arc::new(token)))
-                    .map_err(|_| AuthError::WrongToken),
-                false => Err(AuthError::Wrong),
-            }),
+            Policy::ApiKey { attempts, .. } | Policy::Rbac { attempts, .. } => attempts,
         };
         let sent = sent.filter(|sent| !sent.is_empty()).ok_or(AuthError::Missing)?;
-        let judged = role(sent);
+        let judged = self.judge(sent);
         attempts
             .judge(from, judged.is_ok())
             .map_err(|retry_after_seconds| AuthError::TooManyAttempts { retry_after_seconds })?;
         judged.map(Caller::new)
+    }
+
+    /// Whose credential it is.
+    fn judge(&self, sent: &str) -> Result<Role, AuthError> {
+        match &*self.policy {
+            Policy::Open => Ok(Role::Open),
+            Policy::ApiKey { key, .. } if key.matches(sent) => Ok(Role::ApiKey),
+            Policy::Rbac { root, .. } if root.matches(sent) => Ok(Role::Root),
+            Policy::Rbac { tokens, .. } if sent.starts_with(TOKEN_PREFIX) => match tokens.verify(sent) {
+                Ok(token) => Ok(Role::User(Arc::new(token))),
+                Err(_) => Err(AuthError::WrongToken),
+            },
+            Policy::ApiKey { .. } | Policy::Rbac { .. } => Err(AuthError::Wrong),
+        }
     }
 
     /// A token for a new user; `None` on a server without a root key.

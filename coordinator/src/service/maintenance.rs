@@ -17,6 +17,9 @@ const FOLDS_PER_PAUSE: usize = 64;
 /// Rows of a cluster that ceased to be current before it is folded for them alone.
 const ORPHANS_MAX: u32 = 32;
 
+/// Clusters of one index.
+type Clusters = Vec<(Generation, ClusterLabel)>;
+
 struct Task {
     session: Arc<Session>,
     generation: Generation,
@@ -86,7 +89,7 @@ async fn work(fanout: Fanout, mut tasks: mpsc::Receiver<Task>, stopping: Arc<Not
             () = stopping.notified() => return,
             received = tasks.recv_many(&mut batch, FOLDS_PER_PAUSE) => if received == 0 { return },
         }
-        let mut of_sessions: Vec<(Arc<Session>, Vec<(Generation, ClusterLabel)>)> = Vec::new();
+        let mut of_sessions: Vec<(Arc<Session>, Clusters)> = Vec::new();
         for task in batch.drain(..) {
             task.session
                 .upkeep

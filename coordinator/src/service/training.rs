@@ -151,10 +151,9 @@ impl Service {
             model: Some(self.store_model(index, &model, random_16()).await?),
         };
         let outcome = self.replace_generation(index, &record, building).await;
-        if outcome.is_err() {
-            if let Some(record) = self.catalog.get(&record.name).filter(|now| now.id == record.id) {
-                self.abandon_training(&record).await?;
-            }
+        let now = self.catalog.get(&record.name).filter(|now| now.id == record.id);
+        if let (Err(_), Some(record)) = (&outcome, now) {
+            self.abandon_training(&record).await?;
         }
         let active = outcome?;
         index

@@ -109,7 +109,7 @@ impl Quantiser {
         for (n, (out, mean)) in out.iter_mut().zip(&self.mean).enumerate() {
             // Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4): signs without a pattern.
             let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let sign = if (mixed ^ (mixed >> 29)).count_ones() % 2 == 0 {
+            let sign = if (mixed ^ (mixed >> 29)).count_ones().is_multiple_of(2) {
                 1.0
             } else {
                 -1.0
