@@ -196,8 +196,8 @@ impl Round<'_> {
             let resolved = self.resolve(&open, &scanned.candidates).await?;
             let mut still_open = Vec::new();
             let mut wanted_probes = breadth.probes;
-            for (position, neighbours) in resolved.into_iter().enumerate() {
-                let outcome = self.judge(breadth, &scanned, position, neighbours.len());
+            for (position, (neighbours, live)) in resolved.into_iter().enumerate() {
+                let outcome = self.judge(breadth, &scanned, position, live);
                 found[open[position] as usize] = neighbours;
                 if let Verdict::Widen { probes } = outcome {
                     still_open.push(open[position]);
@@ -339,12 +339,13 @@ impl Round<'_> {
         Ok(merged)
     }
 
-    /// Exact distances of the candidates that are current, best first.
+    /// For each query the items of its candidates with their exact distances, and how many of the candidates are
+    /// current. The others' items are answered as they are now; what is near the query may still be behind them.
     async fn resolve(
         &self,
         open: &[u32],
         candidates: &[Vec<Candidate>],
-    ) -> Result<Vec<Vec<Neighbour>>, Interrupted> {
+    ) -> Result<Vec<(Vec<Neighbour>, usize)>, Interrupted> {
         let mut by_home: BTreeMap<PartitionId, Vec<(u32, ItemLabel, Op)>> = BTreeMap::new();
         for (position, of_query) in candidates.iter().enumerate() {
             for candidate in of_query {
@@ -382,20 +383,22 @@ impl Round<'_> {
                 Ok::<_, ShardError>((of_home, reply))
             }
         });
-        let mut neighbours: Vec<Vec<Neighbour>> = vec![Vec::new(); open.len()];
+        let mut found: Vec<(Vec<Neighbour>, usize)> = vec![Default::default(); open.len()];
         for (of_home, reply) in try_join_all(resolves).await? {
-            for ((position, label, _), resolved) in of_home.into_iter().zip(reply) {
+            for ((position, label, scanned), resolved) in of_home.into_iter().zip(reply) {
                 if let Some(Resolved { op, distance }) = resolved {
-                    neighbours[position as usize].push(Neighbour { distance, label, op });
+                    let (neighbours, live) = &mut found[position as usize];
+                    neighbours.push(Neighbour { distance, label, op });
+                    *live += usize::from(op == scanned);
                 }
             }
         }
-        for of_query in &mut neighbours {
+        for (neighbours, _) in &mut found {
             // Rows of two writes of one item are that item once.
-            of_query.sort_unstable_by_key(|neighbour| neighbour.label);
-            of_query.dedup_by_key(|neighbour| neighbour.label);
+            neighbours.sort_unstable_by_key(|neighbour| neighbour.label);
+            neighbours.dedup_by_key(|neighbour| neighbour.label);
         }
-        Ok(neighbours)
+        Ok(found)
     }
 }
 

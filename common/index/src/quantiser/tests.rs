@@ -148,19 +148,21 @@ fn bytes_estimate_distances_within_their_steps() {
 
 #[test]
 fn vectors_are_prepared_for_their_metric() {
-    let sample = [3.0, 4.0, 0.0, 0.0, -6.0, 8.0];
-    let prepare = |metric: Metric, v: &[f32]| {
+    let prepare = |metric: Metric, sample: &[f32], v: &[f32]| {
         let mut out = [f32::NAN; 2];
-        Quantiser::untrained(dimension(2), metric, &sample).prepare(v, &mut out);
+        Quantiser::untrained(dimension(2), metric, sample).prepare(v, &mut out);
         out
     };
-    // Scaled to length 1, the sample is (0.6, 0.8), (0, 0), (-0.6, 0.8).
-    let [x, y] = prepare(Metric::Cosine, &[30.0, 40.0]);
-    assert!((x - 0.6).abs() < 1e-6 && (y - 0.8 / 3.0).abs() < 1e-6);
-    let zero = prepare(Metric::Cosine, &[0.0, 0.0]);
-    assert!(zero[0].abs() < 1e-6 && (zero[1] + 1.6 / 3.0).abs() < 1e-6);
+    // Scaled to length 1, the sample is (0.6, 0.8), (-0.6, 0.8).
+    let sample = [3.0, 4.0, -6.0, 8.0];
+    let [x, y] = prepare(Metric::Cosine, &sample, &[30.0, 40.0]);
+    assert!((x - 0.6).abs() < 1e-6 && y.abs() < 1e-6);
+    // Without a direction it takes one, of length 1 too.
+    let [x, y] = prepare(Metric::Cosine, &sample, &[0.0, 0.0]);
+    assert!((x.hypot(y + 0.8) - 1.0).abs() < 1e-6);
     // The root mean square length is 6.5, the nearest power of two 8.
-    assert_eq!(prepare(Metric::Euclidean, &[7.0, 4.0]), [1.0, 0.0]);
+    let sample = [3.0, 4.0, 0.0, 0.0, -6.0, 8.0];
+    assert_eq!(prepare(Metric::Euclidean, &sample, &[7.0, 4.0]), [1.0, 0.0]);
 }
 
 #[test]
