@@ -197,6 +197,12 @@ async fn users_of_an_index_of_a_slot_work_until_its_key_is_pulled() {
     assert_eq!(post(&token, "vectors/upsert", upsert).await.0, 200);
     assert_eq!(query(&token, json!({"index_name": "movies"})).await.0, 200);
 
+    made(&root, "other", "one").await;
+    let foreign = post(&root, "indexes/other/users", json!({"permissions": ["read"]})).await;
+    let foreign = server
+        .http
+        .with_header("x-api-key", foreign.1["api_key"].as_str().unwrap());
+
     let key = registered.folder.path().join("one.key");
     fs::rename(&key, key.with_extension("gone")).unwrap();
     for http in [&*root, &token] {
@@ -207,6 +213,11 @@ async fn users_of_an_index_of_a_slot_work_until_its_key_is_pulled() {
             "names the slot: {said}"
         );
     }
+    let (status, said) = query(&foreign, json!({"index_name": "movies"})).await;
+    assert_eq!(
+        status, 403,
+        "a stranger does not learn that the key is gone: {said}"
+    );
     fs::write(&key, [9; 32]).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(
@@ -347,4 +358,25 @@ async fn a_key_is_exchanged_in_one_step_in_every_direction() {
         .await
         .unwrap();
     assert_eq!(old.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_while_a_key_is_exchanged() {
+    let registered = Registered::new(&["one", "two"], 60);
+    let (_server, root) = registered.start().await;
+    made(&root, "movies", "one").await;
+    let rotate = async {
+        for n in 0..60 {
+            let slot = ["one", "two"][n % 2];
+            let rotated = post(&root, "indexes/movies/rotate", json!({"new_kms_name": slot})).await;
+            assert_eq!(rotated.0, 200, "{rotated:?}");
+        }
+    };
+    let ask = async || {
+        for _ in 0..400 {
+            let answered = query(&root, json!({"index_name": "movies"})).await;
+            assert_eq!(answered.0, 200, "{answered:?}");
+        }
+    };
+    tokio::join!(rotate, ask(), ask());
 }

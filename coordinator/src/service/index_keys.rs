@@ -120,6 +120,12 @@ impl Service {
                 ring.unwrap(&wrapped, &context).await.map(Arc::new)
             }
         };
+        let key = self.opened_keys.get_or_load(record.id, load).await?;
+        if self.custodian.verify(record, &key).is_ok() {
+            return Ok(key);
+        }
+        // The index was given another key a moment ago, and this is the one of before.
+        self.opened_keys.forget(record.id);
         Ok(self.opened_keys.get_or_load(record.id, load).await?)
     }
 

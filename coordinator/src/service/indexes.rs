@@ -78,8 +78,9 @@ impl Service {
         if let Some(token) = caller.token() {
             // To a user, an index that is not there is like one that is not theirs; a key they send is not looked at.
             let record = record.ok_or_else(not_a_user)?;
-            self.check_key_is_live(&record).await?;
             let (reader, writer) = self.custodian.open_as_user(&record, token)?;
+            // After that: a stranger's request must not reach the KMS, nor learn how it answers.
+            self.check_key_is_live(&record).await?;
             return Ok(OpenIndex {
                 record,
                 reader,
