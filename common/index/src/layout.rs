@@ -49,6 +49,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads the version byte, which must be one of `known`.
+    pub(crate) fn version_of(&mut self, known: [u8; 2]) -> Result<u8, LayoutError> {
+        let version = self.u8()?;
+        match known.contains(&version) {
+            true => Ok(version),
+            false => Err(LayoutError::Version(self.layout)),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn u8(&mut self) -> Result<u8, LayoutError> {
         Ok(self.array::<1>()?[0])

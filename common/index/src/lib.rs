@@ -3,6 +3,7 @@
 //! No IO, no async, no cryptography, no clock. Everything here is a function of its arguments.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod agreement;
 pub mod block;
 pub mod codes;
 pub mod columns;

@@ -16,7 +16,9 @@ use crate::quantiser::{Codec, Quantiser, put_floats, read_floats};
 use sealdex_core::{ClusterNo, Dimension, Generation, Metric, limits};
 
 const LAYOUT: &str = "a model";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Models written before [`Probing::population`] was.
+const VERSION_WITHOUT_POPULATION: u8 = 1;
 const CLUSTERS_MIN: usize = 8;
 
 /// One generation's model.
@@ -118,7 +120,7 @@ impl Model {
     ///
     /// ```text
     /// model = version, trained, metric, zero byte, generation u32, dimension u32, clusters u32,
-    ///         probing (4 x u32), codec, scale f64, mean, codebooks if Pq4, centroids if trained
+    ///         probing (4 x u32, u64), codec, scale f64, mean, codebooks if Pq4, centroids if trained
     /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION, u8::from(self.trained), metric_byte(self.metric), 0];
@@ -136,7 +138,7 @@ impl Model {
     /// Reads what [`Model::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(bytes, LAYOUT);
-        reader.version(VERSION)?;
+        let version = reader.version_of([VERSION_WITHOUT_POPULATION, VERSION])?;
         let [trained @ 0..=1, metric, 0] = reader.array()? else {
             return Err(reader.damaged());
         };
@@ -148,9 +150,9 @@ impl Model {
         if !(1..=limits::CLUSTERS_MAX).contains(&clusters) {
             return Err(reader.damaged());
         }
-        let probing = Probing::read(&mut reader, clusters)?;
+        let probing = Probing::read(&mut reader, clusters, version)?;
         let quantiser = Quantiser::read(dimension, metric, &mut reader)?;
-        if quantiser.codec() != Codec::of(dimension, trained) {
+        if !quantiser.codec().serves(dimension, trained) {
             return Err(reader.damaged());
         }
         let values = clusters * dimension.get();

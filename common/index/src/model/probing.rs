@@ -33,6 +33,8 @@ const ROWS: usize = 1_024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probing {
     clusters: usize,
+    /// Rows of the index when it was learned; 0 if that was not recorded.
+    population: u64,
     n_probes: [usize; 2],
     refine: [usize; 2],
 }
@@ -51,22 +53,30 @@ impl Probing {
     pub fn everywhere(clusters: usize) -> Self {
         Self {
             clusters,
+            population: 0,
             n_probes: [clusters; 2],
             refine: [40, 200],
         }
     }
 
-    /// Clusters to probe for `k` neighbours.
-    pub fn n_probes(&self, k: usize) -> usize {
+    /// Rows of the index when this was learned, if that is known.
+    pub fn population(&self) -> Option<u64> {
+        (self.population > 0).then_some(self.population)
+    }
+
+    /// Clusters to probe for `k` neighbours among the `rows` rows that the index has now. Of those that were there when
+    /// it was learned, each that is left stands for several: its neighbours lie as far apart as theirs did.
+    pub fn n_probes(&self, k: usize, rows: u64) -> usize {
+        let stands_for = (self.population as f64 / rows.max(1) as f64).max(1.0);
         let [near, far] = self.n_probes.map(|n| n as f64);
-        let probes = (near * (far / near).powf(decades(k))).ceil();
+        let probes = (near * (far / near).powf(decades(k as f64 * stands_for))).ceil();
         (probes as usize).clamp(1, self.clusters)
     }
 
     /// Candidates to refine for `k` neighbours; `k` at least.
     pub fn refine(&self, k: usize) -> usize {
         let [near, far] = self.refine.map(|n| n as f64);
-        let candidates = match decades(k) {
+        let candidates = match decades(k as f64) {
             part @ ..1.0 => near * (far / near).powf(part),
             _ => far * k as f64 / LEARNED[1] as f64,
         };
@@ -91,7 +101,10 @@ impl Probing {
         let rows_per_cluster = population as f64 / model.centroids.len() as f64;
         let probe_cost = PAGE_COST + BYTE_COST * rows_per_cluster * model.quantiser.row_bytes() as f64;
         let mut learned = Learned {
-            probing: Self::everywhere(model.centroids.len()),
+            probing: Self {
+                population,
+                ..Self::everywhere(model.centroids.len())
+            },
             recall: [1.0; 2],
         };
         for (i, k) in LEARNED.into_iter().enumerate() {
@@ -136,9 +149,11 @@ impl Probing {
         for number in self.n_probes.into_iter().chain(self.refine) {
             out.extend_from_slice(&(number as u32).to_le_bytes());
         }
+        out.extend_from_slice(&self.population.to_le_bytes());
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>, clusters: usize) -> Result<Self, LayoutError> {
+    /// Reads what [`Probing::write`] appended; without the population if `version` of the model had none.
+    pub(super) fn read(reader: &mut Reader<'_>, clusters: usize, version: u8) -> Result<Self, LayoutError> {
         let mut numbers = [0; 4];
         for number in &mut numbers {
             *number = reader.u32()? as usize;
@@ -147,8 +162,13 @@ impl Probing {
             }
         }
         let [near, far, refine_near, refine_far] = numbers;
+        let population = match version {
+            super::VERSION_WITHOUT_POPULATION => 0,
+            _ => u64::from_le_bytes(reader.array()?),
+        };
         Ok(Self {
             clusters,
+            population,
             n_probes: [near, far],
             refine: [refine_near, refine_far],
         })
@@ -156,8 +176,9 @@ impl Probing {
 }
 
 /// Where `k` lies between the learned counts, by its logarithm: 0 at 10 and below, 1 at 100, 2 at 1,000.
-fn decades(k: usize) -> f64 {
-    (k.max(LEARNED[0]) as f64 / LEARNED[0] as f64).log10()
+fn decades(k: f64) -> f64 {
+    let least = LEARNED[0] as f64;
+    (k.max(least) / least).log10()
 }
 
 /// One way to search, and how many of the true neighbours it reaches.
@@ -340,22 +361,39 @@ mod tests {
     fn what_was_learned_is_interpolated() {
         let probing = Probing {
             clusters: 512,
+            population: 100_000,
             n_probes: [40, 90],
             refine: [40, 250],
         };
-        assert_eq!([1, 10, 100].map(|k| probing.n_probes(k)), [40, 40, 90]);
+        let n_probes = |k| probing.n_probes(k, 100_000);
+        assert_eq!([1, 10, 100].map(n_probes), [40, 40, 90]);
         assert_eq!(
             [1, 10, 100, 1_000].map(|k| probing.refine(k)),
             [40, 40, 250, 2_500]
         );
         let ks: Vec<usize> = (1..20_000).collect();
-        assert!(ks.iter().map(|k| probing.n_probes(*k)).is_sorted());
+        assert!(ks.iter().map(|k| n_probes(*k)).is_sorted());
         assert!(ks.iter().map(|k| probing.refine(*k)).is_sorted());
-        assert!(
-            ks.iter()
-                .all(|k| probing.refine(*k) >= *k && probing.n_probes(*k) <= 512)
-        );
-        assert_eq!(probing.n_probes(100_000), 512);
+        assert!(ks.iter().all(|k| probing.refine(*k) >= *k && n_probes(*k) <= 512));
+        assert_eq!(n_probes(100_000), 512);
+    }
+
+    #[test]
+    fn fewer_rows_are_looked_for_further_out() {
+        let probing = Probing {
+            clusters: 512,
+            population: 100_000,
+            n_probes: [40, 90],
+            refine: [40, 250],
+        };
+        assert_eq!(probing.n_probes(10, 10_000), probing.n_probes(100, 100_000));
+        assert_eq!(probing.n_probes(10, 400_000), 40);
+        assert_eq!(probing.n_probes(10, 0), 512);
+        let unknown = Probing {
+            population: 0,
+            ..probing
+        };
+        assert_eq!((unknown.n_probes(10, 10), unknown.population()), (40, None));
     }
 
     #[test]

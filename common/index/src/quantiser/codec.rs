@@ -28,12 +28,29 @@ impl Codec {
         }
     }
 
+    /// Whether a generation may have this codec: its usual one, or bytes where codebooks did not serve.
+    pub(crate) fn serves(self, dimension: Dimension, trained: bool) -> bool {
+        let usual = Self::of(dimension, trained);
+        self == usual || (self == Codec::Int8 && usual == Codec::Pq4)
+    }
+
     /// Bytes of one row-major code.
     pub fn row_bytes(self, dimension: Dimension) -> usize {
         match self {
             Codec::Flat => 4 * dimension.get(),
             Codec::Int8 => super::int8::HEADER_BYTES + dimension.get(),
             Codec::Pq4 => dimension.get().div_ceil(4),
+        }
+    }
+
+    /// How well estimates and exact distances of a query's best candidates agree in order (see [`crate::agreement`])
+    /// where codes fit the data. Less than this means that they do not, and that what is nearest may not be among the
+    /// candidates. Measured: 8-bit codes that fit agree to 0.97 and more; 4-bit codes to 0.26 and more in 99 of 100
+    /// queries, and to 0.6 in the middle; codes that do not fit to 0.0, give or take 0.2.
+    pub fn agreement_min(self) -> f64 {
+        match self {
+            Codec::Flat | Codec::Int8 => 0.8,
+            Codec::Pq4 => 0.25,
         }
     }
 

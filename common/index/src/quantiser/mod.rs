@@ -7,6 +7,7 @@
 
 mod codec;
 mod int8;
+mod outliers;
 mod pq4;
 mod scorer;
 #[cfg(test)]
@@ -61,6 +62,13 @@ impl Quantiser {
             quantiser.codes = Codes::Pq4(pq4::Codebooks::train(dimension.get(), &prepared, seed));
         }
         quantiser
+    }
+
+    /// The same preparation, with codes of 8 bits for each dimension: for data whose parts differ so much in place or
+    /// size that no codebook serves them all. These codes are fitted to each row.
+    pub fn with_bytes(self) -> Self {
+        let codes = Codes::Int8;
+        Self { codes, ..self }
     }
 
     /// How rows are coded.
@@ -151,9 +159,15 @@ impl Quantiser {
     }
 
     fn prepared_for(dimension: Dimension, metric: Metric, sample: &[f32], codes: Codes) -> Self {
+        let mut rows: Vec<&[f32]> = sample.chunks_exact(dimension.get()).collect();
         let scale = match metric {
+            // Scaled to length 1, no row is far from the others.
             Metric::Cosine => 1.0,
-            Metric::Euclidean | Metric::SquaredEuclidean => unit_scale(dimension.get(), sample),
+            Metric::Euclidean | Metric::SquaredEuclidean => {
+                let middle = outliers::medians(dimension.get(), &rows);
+                rows = outliers::without(rows, &middle);
+                unit_scale(&rows)
+            }
         };
         let mean = vec![0.0; dimension.get()];
         let mut quantiser = Self {
@@ -163,8 +177,22 @@ impl Quantiser {
             mean,
             codes,
         };
-        quantiser.mean = mean_of(dimension.get(), &quantiser.prepare_all(sample));
+        quantiser.mean = quantiser.mean_of(&rows);
         quantiser
+    }
+
+    /// The mean of the rows as they are prepared without one.
+    fn mean_of(&self, rows: &[&[f32]]) -> Vec<f32> {
+        let mut sums = vec![0.0f64; self.dimension.get()];
+        let mut prepared = vec![0.0; self.dimension.get()];
+        for row in rows {
+            self.prepare(row, &mut prepared);
+            sums.iter_mut()
+                .zip(&prepared)
+                .for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+        let count = rows.len().max(1) as f64;
+        sums.into_iter().map(|sum| (sum / count) as f32).collect()
     }
 }
 
@@ -248,27 +276,16 @@ fn inverse_length(v: &[f32]) -> f64 {
 }
 
 /// The power of two that brings the root mean square length of the rows near 1.
-fn unit_scale(dimension: usize, sample: &[f32]) -> f64 {
-    let squares: f64 = sample
+fn unit_scale(rows: &[&[f32]]) -> f64 {
+    let squares: f64 = rows
         .iter()
+        .flat_map(|row| *row)
         .map(|value| f64::from(*value) * f64::from(*value))
         .sum();
-    let rows = (sample.len() / dimension).max(1) as f64;
-    let length = (squares / rows).sqrt();
+    let length = (squares / rows.len().max(1) as f64).sqrt();
     if length > 0.0 {
         (-length.log2().round()).exp2()
     } else {
         1.0
     }
-}
-
-fn mean_of(dimension: usize, rows: &[f32]) -> Vec<f32> {
-    let mut sums = vec![0.0f64; dimension];
-    for row in rows.chunks_exact(dimension) {
-        sums.iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += f64::from(*value));
-    }
-    let count = (rows.len() / dimension).max(1) as f64;
-    sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }

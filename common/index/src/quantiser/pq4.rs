@@ -9,7 +9,7 @@
 //! Table entries have 7 bits, so that the two of one byte of code add up within 8. An odd dimension is padded with a
 //! zero, an odd number of sub-quantisers with one that always scores 0.
 
-use super::round_to_bits;
+use super::{outliers, round_to_bits};
 use crate::kernel::{self, Isa};
 use crate::rng::Rng;
 use rayon::prelude::*;
@@ -22,9 +22,6 @@ pub(super) const SUB_VALUES: usize = 2 * CENTROIDS;
 const ENTRY_MAX: f32 = 127.0;
 /// Rows that the codebooks are trained on; more change nothing that can be measured.
 const SAMPLE_ROWS: usize = 8_192;
-/// Rows this many times as long as the median row have no say in the codebooks. A handful of them would get most of the
-/// centroids, and stretch the tables until all other rows score alike. They are coded like rows at the rim.
-const OUTLIER_LENGTHS: f32 = 4.0;
 const ITERATIONS: usize = 12;
 
 /// The centroids of all sub-quantisers.
@@ -47,7 +44,7 @@ impl Codebooks {
             .iter()
             .map(|row| &rows[row * dimension..][..dimension])
             .collect();
-        let sample = without_outliers(sample);
+        let sample = outliers::without(sample, &vec![0.0; dimension]);
         let seeds = (0..sub_quantisers(dimension)).into_par_iter().map(|sub| {
             let points: Vec<[f32; 2]> = sample.iter().map(|row| point(row, sub)).collect();
             seed_plane(&points, &mut Rng::new(seed, 1 + sub as u64))
@@ -211,19 +208,6 @@ impl Tables {
         }
         Some(yes)
     }
-}
-
-/// Leaves out rows that are far longer than most; at least half of them stay.
-fn without_outliers(rows: Vec<&[f32]>) -> Vec<&[f32]> {
-    let lengths: Vec<f32> = rows.iter().map(|row| crate::distance::dot(row, row)).collect();
-    let mut ordered = lengths.clone();
-    let (_, median, _) = ordered.select_nth_unstable_by(rows.len() / 2, f32::total_cmp);
-    let limit = *median * OUTLIER_LENGTHS * OUTLIER_LENGTHS;
-    rows.into_iter()
-        .zip(lengths)
-        .filter(|(_, length)| *length <= limit)
-        .map(|(row, _)| row)
-        .collect()
 }
 
 /// The values of a row that a sub-quantiser codes; an odd last one is paired with 0.
