@@ -112,7 +112,7 @@ async fn a_few_rows_far_from_all_others_spoil_nothing() {
         "recall@{K} beside 40 outliers among 12,000 rows is {found}"
     );
     let outlier = &items["f300"];
-    let hits = index.query(&outlier.vector, K, json!({"rerank_mult": 50})).await;
+    let hits = index.query(&outlier.vector, K, json!({})).await;
     assert!(
         hits.iter().any(|hit| hit.id == outlier.id),
         "an outlier is found by its own vector: {hits:?}"

@@ -2,6 +2,7 @@
 //! both when nobody uses them.
 
 use super::ServiceError;
+use super::fitness::Fitness;
 use super::session::{Session, Upkeep, Writer};
 use crate::domain::{IndexRecord, KeyEnvelope, KeySource, PublicKeys, UserRecord};
 use parking_lot::{Mutex, RwLock};
@@ -256,6 +257,7 @@ impl Custodian {
             writes: Default::default(),
             first_upsert: Default::default(),
             upkeep: Mutex::new(Upkeep::default()),
+            fitness: Mutex::new(Fitness::default()),
             last_used: Mutex::new(Instant::now()),
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The generation an index starts with: untrained, one pseudo-cluster per partition.
-const FIRST_GENERATION: Generation = Generation(1);
+pub(super) const FIRST_GENERATION: Generation = Generation(1);
 
 impl Service {
     /// Makes an index. Its rows' places are made before it is announced, so that a crash between leaves nothing that

@@ -8,6 +8,7 @@ use sealdex_index::dataplane::{FetchRequest, Fetched, Fields, WalkRequest};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{DeleteItems, Entry, entry};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Items that a walk opens at a time.
 const WALK_PAGE: usize = 4096;
@@ -37,7 +38,11 @@ impl Service {
     }
 
     /// Deletes items; ids that are not there are no error. Returns how many ids were sent.
-    pub async fn delete_items(&self, index: &OpenIndex, ids: Vec<String>) -> Result<usize, ServiceError> {
+    pub async fn delete_items(
+        self: &Arc<Self>,
+        index: &OpenIndex,
+        ids: Vec<String>,
+    ) -> Result<usize, ServiceError> {
         check_count(ids.len())?;
         let writer = index.writer("delete items")?;
         self.current_record(index)?;
@@ -64,6 +69,9 @@ impl Service {
             if let Some(session) = &index.reader {
                 self.maintenance.note(session, &applied);
             }
+        }
+        if index.reader.is_some() {
+            self.train_if_due_quietly(index).await;
         }
         Ok(ids.len())
     }

@@ -1,14 +1,15 @@
 //! Queries: route, scan, merge, resolve, and widen until enough was found or everything was looked at.
 
+use super::fitness;
 use super::items::text;
+use super::scan_plan::ScanPlan;
 use super::session::{LoadedModel, Session};
 use super::{Hit, OpenIndex, Query, Service, ServiceError};
 use crate::domain::IndexRecord;
 use futures_util::future::try_join_all;
 use sealdex_core::{ErrorCode, Generation, ItemLabel, Op, PartitionId, limits};
 use sealdex_index::dataplane::{
-    Candidate, ClusterProbe, FetchRequest, Fetched, Fields, ResolveRequest, Resolved, ScanQuery, ScanRequest,
-    ShardError,
+    Candidate, FetchRequest, Fetched, Fields, ResolveRequest, Resolved, ScanRequest, ShardError,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -42,7 +43,11 @@ struct Breadth {
 
 impl Service {
     /// The nearest items of each query, nearest first; ties in the order of their ids.
-    pub async fn query(&self, index: &OpenIndex, query: Query) -> Result<Vec<Vec<Hit>>, ServiceError> {
+    pub async fn query(
+        self: &Arc<Self>,
+        index: &OpenIndex,
+        query: Query,
+    ) -> Result<Vec<Vec<Hit>>, ServiceError> {
         let session = index.reader("query")?;
         check_limits(&query)?;
         let query = Arc::new(query);
@@ -53,7 +58,10 @@ impl Service {
             {
                 Err(Interrupted::StaleGeneration | Interrupted::Overtaken) => continue,
                 Err(Interrupted::Failed(error)) => return Err(error),
-                Ok(hits) => return Ok(hits),
+                Ok(hits) => {
+                    self.train_if_lost(index, session).await;
+                    return Ok(hits);
+                }
             }
         }
         Err(ShardError::Busy.into())
@@ -196,9 +204,16 @@ impl Round<'_> {
             let resolved = self.resolve(&open, &scanned.candidates).await?;
             let mut still_open = Vec::new();
             let mut wanted_probes = breadth.probes;
-            for (position, (neighbours, live)) in resolved.into_iter().enumerate() {
-                let outcome = self.judge(breadth, &scanned, position, live);
-                found[open[position] as usize] = neighbours;
+            let misled = resolved
+                .iter()
+                .filter(|resolved| self.is_misled(resolved))
+                .count();
+            if breadth == self.first_breadth() {
+                self.session.fitness.lock().note(open.len(), misled);
+            }
+            for (position, resolved) in resolved.into_iter().enumerate() {
+                let outcome = self.judge(breadth, &scanned, position, &resolved);
+                found[open[position] as usize] = resolved.neighbours;
                 if let Verdict::Widen { probes } = outcome {
                     still_open.push(open[position]);
                     wanted_probes = wanted_probes.max(probes);
@@ -235,7 +250,7 @@ impl Round<'_> {
         let probes = match query.n_probes {
             _ if !self.model.model.trained => clusters,
             Some(n) => n.clamp(1, clusters),
-            None => probing.n_probes(query.top_k).clamp(1, clusters),
+            None => probing.n_probes(query.top_k, self.everything).clamp(1, clusters),
         };
         Breadth {
             probes,
@@ -249,7 +264,8 @@ impl Round<'_> {
     }
 
     /// Whether a query has what it asked for.
-    fn judge(&self, breadth: Breadth, scanned: &Scanned, position: usize, live: usize) -> Verdict {
+    fn judge(&self, breadth: Breadth, scanned: &Scanned, position: usize, resolved: &OfQuery) -> Verdict {
+        let live = resolved.order.len();
         let all_probed = breadth.probes >= self.model.model.clusters() as usize;
         let scored = scanned.scored[position];
         if let Some(probes) = self.probes_for_filter(breadth, scored) {
@@ -257,6 +273,11 @@ impl Round<'_> {
         }
         let cut_off = scored > breadth.candidates as u64;
         let enough = live >= self.query.top_k || live as u64 >= self.everything;
+        if enough && cut_off && self.is_misled(resolved) {
+            return Verdict::Widen {
+                probes: breadth.probes,
+            };
+        }
         if enough || (all_probed && !cut_off) {
             Verdict::Enough
         } else if all_probed || cut_off {
@@ -268,6 +289,12 @@ impl Round<'_> {
                 probes: breadth.probes.saturating_mul(WIDENING),
             }
         }
+    }
+
+    /// Whether the codes misled a query about its candidates. Who says how many to look at has that many looked at.
+    fn is_misled(&self, resolved: &OfQuery) -> bool {
+        self.query.rerank_mult.is_none()
+            && fitness::misled(self.model.model.quantiser.codec(), &resolved.order)
     }
 
     /// How many clusters a filtered query still has to look into, if more than it has. A filter that few rows pass
@@ -282,7 +309,7 @@ impl Round<'_> {
         let looked_at = (self.everything as f64 * breadth.probes as f64 / clusters as f64).max(1.0);
         let selectivity = (scored as f64 / looked_at).clamp(1e-6, 1.0);
         let as_many_more = (self.query.top_k as f64 / selectivity).ceil() as usize;
-        let by_selectivity = self.model.model.probing.n_probes(as_many_more);
+        let by_selectivity = self.model.model.probing.n_probes(as_many_more, self.everything);
         let too_few = scored < (self.query.top_k as u64).saturating_mul(MATCHES_PER_NEIGHBOUR);
         let by_count = if too_few {
             breadth.probes.saturating_mul(WIDENING)
@@ -299,7 +326,16 @@ impl Round<'_> {
             let placement = self.service.fanout.placement.clone();
             self.service
                 .cpu
-                .run(move || ScanPlan::new(&query, &model, &placement, &open, breadth))
+                .run(move || {
+                    ScanPlan::new(
+                        &query,
+                        &model,
+                        &placement,
+                        &open,
+                        breadth.probes,
+                        breadth.candidates,
+                    )
+                })
                 .await?
         };
         let generation: Generation = self.model.model.generation;
@@ -339,21 +375,23 @@ impl Round<'_> {
         Ok(merged)
     }
 
-    /// For each query the items of its candidates with their exact distances, and how many of the candidates are
-    /// current. The others' items are answered as they are now; what is near the query may still be behind them.
+    /// For each query the items of its candidates with their exact distances, and of those candidates that are current
+    /// their estimates too. The others' items are answered as they are now; what is near the query may still be behind
+    /// them.
     async fn resolve(
         &self,
         open: &[u32],
         candidates: &[Vec<Candidate>],
-    ) -> Result<Vec<(Vec<Neighbour>, usize)>, Interrupted> {
-        let mut by_home: BTreeMap<PartitionId, Vec<(u32, ItemLabel, Op)>> = BTreeMap::new();
+    ) -> Result<Vec<OfQuery>, Interrupted> {
+        let mut by_home: BTreeMap<PartitionId, OfHome> = BTreeMap::new();
         for (position, of_query) in candidates.iter().enumerate() {
             for candidate in of_query {
                 let home = self.service.fanout.placement.of_item(&candidate.label);
-                by_home
-                    .entry(home)
-                    .or_default()
+                let of_home = by_home.entry(home).or_default();
+                of_home
+                    .candidates
                     .push((position as u32, candidate.label, candidate.op));
+                of_home.estimates.push(candidate.estimate);
             }
         }
         let dimension = self.query.vectors.dimension();
@@ -375,7 +413,7 @@ impl Round<'_> {
                             precision: self.record.precision,
                             queries: values.clone(),
                             dimension,
-                            candidates: of_home.clone(),
+                            candidates: of_home.candidates.clone(),
                             as_it_is_now: self.query.filter.is_none(),
                         })
                     })
@@ -383,23 +421,41 @@ impl Round<'_> {
                 Ok::<_, ShardError>((of_home, reply))
             }
         });
-        let mut found: Vec<(Vec<Neighbour>, usize)> = vec![Default::default(); open.len()];
+        let mut found: Vec<OfQuery> = vec![OfQuery::default(); open.len()];
         for (of_home, reply) in try_join_all(resolves).await? {
-            for ((position, label, scanned), resolved) in of_home.into_iter().zip(reply) {
+            let scanned = of_home.candidates.into_iter().zip(of_home.estimates);
+            for (((position, label, scanned), estimate), resolved) in scanned.zip(reply) {
                 if let Some(Resolved { op, distance }) = resolved {
-                    let (neighbours, live) = &mut found[position as usize];
-                    neighbours.push(Neighbour { distance, label, op });
-                    *live += usize::from(op == scanned);
+                    let of_query = &mut found[position as usize];
+                    of_query.neighbours.push(Neighbour { distance, label, op });
+                    if op == scanned {
+                        of_query.order.push((estimate, distance));
+                    }
                 }
             }
         }
-        for (neighbours, _) in &mut found {
+        for OfQuery { neighbours, .. } in &mut found {
             // Rows of two writes of one item are that item once.
             neighbours.sort_unstable_by_key(|neighbour| neighbour.label);
             neighbours.dedup_by_key(|neighbour| neighbour.label);
         }
         Ok(found)
     }
+}
+
+/// Candidates of one home partition, and their estimates.
+#[derive(Default)]
+struct OfHome {
+    candidates: Vec<(u32, ItemLabel, Op)>,
+    estimates: Vec<f32>,
+}
+
+/// What a round found for one query.
+#[derive(Clone, Default)]
+struct OfQuery {
+    neighbours: Vec<Neighbour>,
+    /// Estimate and exact distance of each candidate that is current.
+    order: Vec<(f32, f64)>,
 }
 
 enum Verdict {
@@ -410,69 +466,6 @@ enum Verdict {
 struct Scanned {
     candidates: Vec<Vec<Candidate>>,
     scored: Vec<u64>,
-}
-
-/// Which clusters each partition is asked to scan, and for which queries.
-struct ScanPlan {
-    queries: Arc<[ScanQuery]>,
-    probes: BTreeMap<PartitionId, Vec<ClusterProbe>>,
-}
-
-impl ScanPlan {
-    fn new(
-        query: &Query,
-        model: &LoadedModel,
-        placement: &sealdex_core::Placement,
-        open: &[u32],
-        breadth: Breadth,
-    ) -> Self {
-        use rayon::prelude::*;
-        let dimension = query.vectors.dimension().get();
-        let routed: Vec<_> = open
-            .par_iter()
-            .map(|&position| {
-                let original = &query.vectors.values()[position as usize * dimension..][..dimension];
-                let mut prepared = vec![0.0; dimension];
-                model.model.quantiser.prepare(original, &mut prepared);
-                let scorer = model.model.quantiser.scorer(&prepared);
-                let scan = ScanQuery {
-                    scorer,
-                    filter: query.filter.clone(),
-                    keep: breadth.candidates,
-                };
-                (scan, model.model.route(&prepared, breadth.probes))
-            })
-            .collect();
-        // Clusters in the order in which the first query that asks for them comes to them: near ones first, so that
-        // a scan has a tight threshold early.
-        let mut order: Vec<ClusterProbe> = Vec::new();
-        let mut places: HashMap<u32, usize> = HashMap::new();
-        let mut queries = Vec::with_capacity(routed.len());
-        for (position, (scan, probes)) in routed.into_iter().enumerate() {
-            queries.push(scan);
-            for probe in probes {
-                let place = *places.entry(probe.cluster.0).or_insert_with(|| {
-                    order.push(ClusterProbe {
-                        cluster: model.label(probe.cluster),
-                        asked_by: Vec::new(),
-                    });
-                    order.len() - 1
-                });
-                order[place].asked_by.push((position as u32, probe.base));
-            }
-        }
-        let mut probes: BTreeMap<PartitionId, Vec<ClusterProbe>> = BTreeMap::new();
-        for probe in order {
-            probes
-                .entry(placement.of_cluster(&probe.cluster))
-                .or_default()
-                .push(probe);
-        }
-        Self {
-            queries: queries.into(),
-            probes,
-        }
-    }
 }
 
 /// Keeps the `keep` candidates of smallest estimate, each row once.

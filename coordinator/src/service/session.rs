@@ -2,6 +2,7 @@
 //! proves what a caller may do with it.
 
 use super::ServiceError;
+use super::fitness::Fitness;
 use crate::domain::{IndexRecord, ModelRef};
 use parking_lot::Mutex;
 use prost::Message;
@@ -33,6 +34,7 @@ pub(crate) struct Session {
     /// Serialises the first upsert, the one that fixes the dimension.
     pub(crate) first_upsert: tokio::sync::Mutex<()>,
     pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) fitness: Mutex<Fitness>,
     pub(crate) last_used: Mutex<Instant>,
 }
 

@@ -2,33 +2,41 @@
 //! puts it in the place of the old one.
 
 use super::coded_rows::{CodedRows, NewRow};
-use super::session::LoadedModel;
-use super::training_plan::TrainingPlan;
+use super::fitness::Fitness;
+use super::session::{LoadedModel, Session};
+use super::training_plan::{Lesson, TrainingPlan};
 use super::{OpenIndex, Service, ServiceError, TrainRequest, TrainingStatus};
 use crate::auth::Caller;
 use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use sealdex_core::{ItemLabel, PartitionId, limits};
+use sealdex_core::{IndexId, ItemLabel, PartitionId, limits};
 use sealdex_crypto::{Aad, RecordKind, random_16};
 use sealdex_index::dataplane::{Fetched, Fields, WalkRequest};
 use sealdex_index::model::Model;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Items that are read, assigned and encoded at a time.
 const FILL_PAGE: usize = 4096;
 /// Codes that are gathered before they are written as blocks, so that blocks are well filled.
 const FILL_CODE_BYTES: usize = 128 << 20;
 
+/// Codes that misled queries are learned anew once in this time, unless this part of the items came or went.
+const RELEARN_PAUSE: Duration = Duration::from_secs(3_600);
+const RELEARN_CHANGE: u64 = 4;
+
 /// Who is being trained. One training runs at a time; the others wait in the order they came.
 #[derive(Default)]
 pub(crate) struct Trainer {
     turn: tokio::sync::Mutex<()>,
     waiting: Mutex<Waiting>,
+    /// Of indexes whose codes were learned anew because they misled queries: when, and how many items there were.
+    relearned: Mutex<HashMap<IndexId, (Instant, u64)>>,
 }
 
 #[derive(Default)]
@@ -52,6 +60,21 @@ impl Trainer {
     fn is_waiting(&self, name: &str) -> bool {
         let waiting = self.waiting.lock();
         waiting.current.as_deref() == Some(name) || waiting.queued.iter().any(|queued| queued == name)
+    }
+}
+
+impl Trainer {
+    /// Whether codes that mislead may be learned again: not over and over for items that no codes serve.
+    fn may_relearn(&self, index: IndexId, items: u64) -> bool {
+        self.relearned.lock().get(&index).is_none_or(|(when, then)| {
+            items.abs_diff(*then) >= then / RELEARN_CHANGE || when.elapsed() >= RELEARN_PAUSE
+        })
+    }
+
+    fn relearns(&self, index: IndexId, items: u64) {
+        let mut relearned = self.relearned.lock();
+        relearned.retain(|_, (when, _)| when.elapsed() < RELEARN_PAUSE);
+        relearned.insert(index, (Instant::now(), items));
     }
 }
 
@@ -93,7 +116,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let (service, index) = (self.clone(), index.clone());
-        tokio::spawn(async move { service.train_in_turn(&index, request).await })
+        tokio::spawn(async move { service.train_in_turn(&index, Lesson::Clusters, request).await })
             .await
             .map_err(|e| ServiceError::internal(e.to_string()))?
     }
@@ -111,42 +134,73 @@ impl Service {
         })
     }
 
-    /// Starts a training in the background if the index has grown enough to want one. Returns its number of items then.
-    pub(crate) async fn train_if_due(
-        self: &Arc<Self>,
-        index: &OpenIndex,
-    ) -> Result<Option<u64>, ServiceError> {
+    /// Starts a training in the background if the index has changed enough to want one. Returns its number of items
+    /// then. A failure to tell is not the caller's, whose work is done.
+    pub(crate) async fn train_if_due_quietly(self: &Arc<Self>, index: &OpenIndex) -> Option<u64> {
+        self.train_if_due(index).await.unwrap_or_else(|error| {
+            tracing::warn!(code = ?error.code(), context = error.context(), "cannot tell whether a training is due");
+            None
+        })
+    }
+
+    /// The same for a query, which looks no further unless codes have misled those of late.
+    pub(crate) async fn train_if_lost(self: &Arc<Self>, index: &OpenIndex, session: &Session) {
+        let lost = session.fitness.lock().is_lost();
+        if lost && index.writer.is_some() {
+            self.train_if_due_quietly(index).await;
+        }
+    }
+
+    async fn train_if_due(self: &Arc<Self>, index: &OpenIndex) -> Result<Option<u64>, ServiceError> {
         let Some(threshold) = self.settings.auto_train_items else {
             return Ok(None);
         };
         let record = self.current_record(index)?;
-        let items = self.count(index).await?;
-        let due = TrainingPlan::is_due(&record, items, threshold);
-        if !due || record.building.is_some() || self.trainer.is_waiting(&record.name) {
+        if record.building.is_some() || self.trainer.is_waiting(&record.name) {
             return Ok(None);
+        }
+        let session = index.reader("train")?;
+        let Some(model) = self.fanout.model(session, &record.active).await? else {
+            return Ok(None);
+        };
+        let items = self.count(index).await?;
+        let misled = session.fitness.lock().is_lost() && self.trainer.may_relearn(record.id, items);
+        let Some(lesson) = TrainingPlan::due(&record.active, &model.model, items, threshold, misled) else {
+            return Ok(None);
+        };
+        if misled {
+            self.trainer.relearns(record.id, items);
         }
         let (service, index) = (self.clone(), index.clone());
         tokio::spawn(async move {
-            if let Err(error) = service.train_in_turn(&index, TrainRequest::default()).await {
+            let trained = service
+                .train_in_turn(&index, lesson, TrainRequest::default())
+                .await;
+            if let Err(error) = trained {
                 tracing::warn!(code = ?error.code(), context = error.context(), "automatic training failed");
             }
         });
         Ok(Some(items))
     }
 
-    async fn train_in_turn(&self, index: &OpenIndex, request: TrainRequest) -> Result<(), ServiceError> {
+    async fn train_in_turn(
+        &self,
+        index: &OpenIndex,
+        lesson: Lesson,
+        request: TrainRequest,
+    ) -> Result<(), ServiceError> {
         let place = self.trainer.queue(index.name());
         let _turn = self.trainer.turn.lock().await;
         place.begin();
         let record = self.current_record(index)?;
         let items = self.count(index).await?;
-        let Some(plan) = TrainingPlan::new(&record, items, &request, &self.settings)? else {
+        let Some(plan) = TrainingPlan::new(&record, items, lesson, &request, &self.settings)? else {
             return Ok(());
         };
         let model = self.learn(index, &record, plan).await?;
         let building = GenerationRecord {
             generation: model.generation,
-            trained: true,
+            trained: model.trained,
             clusters: model.clusters(),
             model: Some(self.store_model(index, &model, random_16()).await?),
         };
@@ -156,8 +210,9 @@ impl Service {
             self.abandon_training(&record).await?;
         }
         let active = outcome?;
-        index
-            .reader("train")?
+        let session = index.reader("train")?;
+        *session.fitness.lock() = Fitness::default();
+        session
             .models
             .lock()
             .retain(|generation, _| *generation == active.active.generation);

@@ -1,11 +1,12 @@
 //! What a training will do, decided from the size of the index and the request; and the learning itself. No IO.
 
+use super::indexes::FIRST_GENERATION;
 use super::{ServiceError, Settings, TrainRequest};
-use crate::domain::IndexRecord;
+use crate::domain::{GenerationRecord, IndexRecord};
 use sealdex_core::{Dimension, Generation, Metric, limits};
 use sealdex_index::kmeans;
 use sealdex_index::model::{Centroids, Model, Probing, default_clusters};
-use sealdex_index::quantiser::Quantiser;
+use sealdex_index::quantiser::{Codec, Quantiser};
 
 /// Fewer items than this are looked through faster than clusters would be.
 const ITEMS_MIN: u64 = 256;
@@ -21,9 +22,24 @@ const ITERATIONS: usize = 12;
 const TOLERANCE: f64 = 1e-3;
 /// Queries held out of the sample to learn how many clusters to probe.
 const HELD_OUT_QUERIES: usize = 500;
+/// An index that has grown or shrunk by this much since its training wants another: twice or half as many clusters
+/// would suit it.
+const CHANGE: u64 = 4;
+/// Rows that an untrained generation takes middle and scale of its codes from.
+const CODES_SAMPLE_ROWS: usize = 4_096;
+
+/// What a training learns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lesson {
+    /// Clusters and codes.
+    Clusters,
+    /// Codes for an untrained index, of which every query goes on looking at all items.
+    Codes,
+}
 
 /// A training to be done.
 pub(crate) struct TrainingPlan {
+    pub(crate) lesson: Lesson,
     pub(crate) generation: Generation,
     pub(crate) metric: Metric,
     pub(crate) dimension: Dimension,
@@ -39,19 +55,40 @@ pub(crate) struct TrainingPlan {
 }
 
 impl TrainingPlan {
-    /// Whether an index of that size wants a training: it never had one, or has outgrown its clusters.
-    pub(crate) fn is_due(record: &IndexRecord, items: u64, threshold: u64) -> bool {
-        if record.active.trained {
-            default_clusters(items) >= 2 * record.active.clusters as usize
-        } else {
-            items > threshold
+    /// What an index of that size, whose active generation has this model, wants to learn, if anything. `misled` says
+    /// that queries of late found its codes not to order items as their distances do.
+    pub(crate) fn due(
+        active: &GenerationRecord,
+        model: &Model,
+        items: u64,
+        threshold: u64,
+        misled: bool,
+    ) -> Option<Lesson> {
+        if items < ITEMS_MIN {
+            return None;
         }
+        if !active.trained {
+            // What codes of all items do not mend, clusters do: they are coded around their centroids.
+            let refitted = active.generation != FIRST_GENERATION;
+            return match misled {
+                _ if items > threshold => Some(Lesson::Clusters),
+                true if refitted => Some(Lesson::Clusters),
+                true => Some(Lesson::Codes),
+                false => None,
+            };
+        }
+        let changed = match model.probing.population() {
+            Some(then) => items / CHANGE >= then || items <= then / CHANGE,
+            None => default_clusters(items) >= 2 * active.clusters as usize,
+        };
+        (changed || misled).then_some(Lesson::Clusters)
     }
 
     /// The plan for a request; `None` if the index is too small to gain from a training.
     pub(crate) fn new(
         record: &IndexRecord,
         items: u64,
+        lesson: Lesson,
         request: &TrainRequest,
         settings: &Settings,
     ) -> Result<Option<Self>, ServiceError> {
@@ -62,10 +99,16 @@ impl TrainingPlan {
         if items < ITEMS_MIN {
             return Ok(None);
         }
-        let clusters = request.n_lists.unwrap_or_else(|| default_clusters(items));
+        let clusters = match lesson {
+            Lesson::Clusters => request.n_lists.unwrap_or_else(|| default_clusters(items)),
+            Lesson::Codes => record.active.clusters as usize,
+        };
         let memory_mib = request.max_memory_mib.unwrap_or(settings.training_memory_mib);
         let rows_in_memory = (memory_mib << 20) / (dimension.get() * size_of::<f32>() * SAMPLE_COPIES);
-        let wanted = (clusters * SAMPLE_ROWS_PER_CLUSTER).max(SAMPLE_ROWS_MIN);
+        let wanted = match lesson {
+            Lesson::Clusters => (clusters * SAMPLE_ROWS_PER_CLUSTER).max(SAMPLE_ROWS_MIN),
+            Lesson::Codes => CODES_SAMPLE_ROWS,
+        };
         let sample_rows = wanted
             .min(rows_in_memory)
             .min(usize::try_from(items).unwrap_or(usize::MAX));
@@ -75,6 +118,7 @@ impl TrainingPlan {
             )));
         }
         Ok(Some(Self {
+            lesson,
             generation: record.next_generation,
             metric: record.metric,
             dimension,
@@ -94,7 +138,7 @@ impl TrainingPlan {
         share.ceil() as usize
     }
 
-    /// Learns codes, centroids and probing from `sample` (row-major, original vectors). Runs for seconds.
+    /// Learns what the plan says from `sample` (row-major, original vectors). Runs for seconds.
     pub(crate) fn learn(self, sample: Vec<f32>) -> Result<Model, ServiceError> {
         let rows = sample.len() / self.dimension.get();
         if rows == 0 {
@@ -102,6 +146,20 @@ impl TrainingPlan {
                 "The index lost its items while it was trained; upsert some and train again.",
             ));
         }
+        Ok(match self.lesson {
+            Lesson::Clusters => self.learn_clusters(sample),
+            Lesson::Codes => Model::untrained(
+                self.generation,
+                self.metric,
+                self.dimension,
+                &sample,
+                self.clusters as u32,
+            ),
+        })
+    }
+
+    fn learn_clusters(self, sample: Vec<f32>) -> Model {
+        let rows = sample.len() / self.dimension.get();
         // A fixed seed: training the same items twice gives the same clusters.
         let seed = u64::from(self.generation.0);
         let quantiser = Quantiser::train(self.dimension, self.metric, &sample, seed);
@@ -128,24 +186,32 @@ impl TrainingPlan {
         let assignments = model.assign(&prepared);
         let step = (rows / HELD_OUT_QUERIES).max(1);
         let queries: Vec<u32> = (0..rows as u32).step_by(step).take(HELD_OUT_QUERIES).collect();
-        let learned = Probing::learn(
-            &model,
-            &prepared,
-            &assignments,
-            &queries,
-            self.items,
-            self.recall_target,
-        );
+        let learn = |model: &Model| {
+            Probing::learn(
+                model,
+                &prepared,
+                &assignments,
+                &queries,
+                self.items,
+                self.recall_target,
+            )
+        };
+        let mut learned = learn(&model);
+        if model.quantiser.codec() == Codec::Pq4 && learned.recall[0] < self.recall_target {
+            model.quantiser = model.quantiser.with_bytes();
+            learned = learn(&model);
+        }
         tracing::info!(
             clusters = model.clusters(),
+            codec = ?model.quantiser.codec(),
             sample_rows = rows,
             recall_at_10 = learned.recall[0],
             recall_at_100 = learned.recall[1],
-            probes_for_10 = learned.probing.n_probes(10),
+            probes_for_10 = learned.probing.n_probes(10, self.items),
             "learned a generation"
         );
         model.probing = learned.probing;
-        Ok(model)
+        model
     }
 }
 
@@ -174,5 +240,71 @@ fn check(request: &TrainRequest, items: u64) -> Result<(), ServiceError> {
             "n_lists is {n}, but the index holds only {items} vectors; choose at most as many lists as vectors."
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sealdex_core::{Dimension, Generation, Metric};
+
+    const THRESHOLD: u64 = 65_536;
+
+    fn model(population: u64, trained: bool, generation: u32) -> Model {
+        let dimension = Dimension::new(2).unwrap();
+        let sample: Vec<f32> = (0..1_024).map(|n| (n * 37 % 101) as f32).collect();
+        let untrained = Model::untrained(Generation(generation), Metric::Euclidean, dimension, &sample, 4);
+        if !trained {
+            return untrained;
+        }
+        let prepared = untrained.quantiser.prepare_all(&sample);
+        let mut model = Model {
+            trained,
+            centroids: Centroids::new(2, prepared[..16].to_vec()),
+            ..untrained
+        };
+        let assignments = model.assign(&prepared);
+        model.probing = Probing::learn(&model, &prepared, &assignments, &[1, 2, 3], population, 0.9).probing;
+        model
+    }
+
+    fn due(model: &Model, items: u64, misled: bool) -> Option<Lesson> {
+        let active = GenerationRecord {
+            generation: model.generation,
+            trained: model.trained,
+            clusters: model.clusters(),
+            model: None,
+        };
+        TrainingPlan::due(&active, model, items, THRESHOLD, misled)
+    }
+
+    #[test]
+    fn an_untrained_index_wants_clusters_when_it_is_large() {
+        let model = model(0, false, 1);
+        assert_eq!(due(&model, THRESHOLD, false), None);
+        assert_eq!(due(&model, THRESHOLD + 1, false), Some(Lesson::Clusters));
+    }
+
+    #[test]
+    fn an_untrained_index_that_misleads_wants_codes_first_and_then_clusters() {
+        assert_eq!(due(&model(0, false, 1), 3_000, true), Some(Lesson::Codes));
+        assert_eq!(due(&model(0, false, 2), 3_000, true), Some(Lesson::Clusters));
+        assert_eq!(due(&model(0, false, 1), 100, true), None, "too few to gain");
+    }
+
+    #[test]
+    fn a_trained_index_wants_another_training_when_it_has_grown_or_shrunk() {
+        let model = model(10_000, true, 2);
+        for (items, lesson) in [
+            (10_000, None),
+            (39_999, None),
+            (40_000, Some(Lesson::Clusters)),
+            (2_501, None),
+            (2_500, Some(Lesson::Clusters)),
+            (100, None),
+        ] {
+            assert_eq!(due(&model, items, false), lesson, "{items}");
+        }
+        assert_eq!(due(&model, 10_000, true), Some(Lesson::Clusters));
     }
 }

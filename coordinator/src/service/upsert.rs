@@ -39,10 +39,7 @@ impl Service {
             let items = request.ids.len();
             service.write(&index, Arc::new(request)).await?;
             // The items are written, whatever becomes of this.
-            let training_triggered = service.train_if_due(&index).await.unwrap_or_else(|error| {
-                tracing::warn!(code = ?error.code(), context = error.context(), "cannot tell whether a training is due");
-                None
-            });
+            let training_triggered = service.train_if_due_quietly(&index).await;
             Ok(Upserted {
                 items,
                 training_triggered,
