@@ -40,6 +40,17 @@ pub const CONTENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one request body, unless configured otherwise.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes a second that a request body has to come at, after a while of grace: what is slower holds a connection for
+/// nothing.
+pub const BODY_RATE_MIN: usize = 16 * 1024;
+
+/// Connections at a time, unless configured otherwise.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Connections of one remote address at a time, unless configured otherwise: half of all, so that a proxy in front or
+/// a machine with many clients has enough, and no single one can take all.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+
 /// Centroids of one generation.
 pub const CLUSTERS_MAX: usize = 65_536;
 
