@@ -25,8 +25,14 @@ pub const TOP_K_MAX: usize = 100_000;
 /// Results of one request, all its queries together (`top_k` times the number of queries).
 pub const RESULTS_PER_REQUEST_MAX: usize = 2_000_000;
 
-/// Numbers in the vectors that the results of several queries in one request carry: half a gigabyte of JSON.
-pub const RESULT_VALUES_PER_REQUEST_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the answer to one query or get, about, as JSON. A client needs several times that to read it.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of items that are asked of one partition at a time, about.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Candidates from which on a query no longer looks at more of them because they tie.
+pub const TIED_CANDIDATES_MAX: usize = 16 * 1024;
 
 /// Bytes of one item's metadata in its stored form.
 pub const METADATA_BYTES_MAX: usize = 1024 * 1024;

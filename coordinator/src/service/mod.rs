@@ -13,6 +13,7 @@ mod indexes;
 mod items;
 mod key_cache;
 mod maintenance;
+mod open_items;
 mod query;
 mod requests;
 mod session;

@@ -5,6 +5,7 @@ mod breadth;
 mod round;
 mod scan_plan;
 
+use super::open_items::AnswerSize;
 use super::session::Session;
 use super::{Hit, OpenIndex, Query, Service, ServiceError};
 use round::Round;
@@ -14,6 +15,9 @@ use std::sync::Arc;
 
 /// How often a query is tried: a training may finish under it, or a write replace what it has found.
 const ATTEMPTS_MAX: usize = 8;
+
+/// What to do about a query whose answer is too large.
+const ASK_LESS: &str = "lower top_k, send fewer queries, or leave vector, metadata and contents out of include and get them by id";
 
 impl Service {
     /// The nearest items of each query, nearest first; ties in the order of their ids.
@@ -54,6 +58,11 @@ impl Service {
             return Ok(vec![Vec::new(); query.vectors.len()]);
         };
         let everything: u64 = self.count(index).await?;
+        if query.include.vector && query.filter.is_none() {
+            let each = query.top_k.min(everything as usize);
+            AnswerSize::new(ASK_LESS)
+                .check_vectors(each.saturating_mul(query.vectors.len()), dimension.get())?;
+        }
         let round = Round {
             service: self,
             record: &record,
@@ -61,13 +70,14 @@ impl Service {
             query,
             model: &model,
             everything,
+            filter: query.filter.clone().map(Arc::new),
         };
         let neighbours = round.run().await?;
-        let (hits, overtaken) = self.hits(&record, session, query, neighbours).await?;
-        if overtaken && !last {
+        let answer = self.answer(&record, session, query, neighbours).await?;
+        if answer.overtaken && !last {
             return Err(Interrupted::Overtaken);
         }
-        Ok(hits)
+        Ok(answer.hits)
     }
 }
 
@@ -113,13 +123,6 @@ fn check_limits(query: &Query) -> Result<(), ServiceError> {
         ));
     }
     let results = query.vectors.len().saturating_mul(query.top_k);
-    let values = results.saturating_mul(query.vectors.dimension().get());
-    if query.include.vector && values > limits::RESULT_VALUES_PER_REQUEST_MAX && query.vectors.len() > 1 {
-        return too_large(format!(
-            "A request may ask for vectors of at most {} numbers in all; send fewer queries, lower top_k, or get the vectors by id.",
-            limits::RESULT_VALUES_PER_REQUEST_MAX
-        ));
-    }
     if results > limits::RESULTS_PER_REQUEST_MAX {
         return too_large(format!(
             "A request may ask for at most {} results in all; lower top_k or send fewer queries.",

@@ -1,6 +1,7 @@
 //! How far a query looks, and whether that was far enough. Pure.
 
 use crate::service::Query;
+use sealdex_core::limits;
 use sealdex_index::model::Model;
 
 /// By how much a query that found too little looks further.
@@ -32,6 +33,8 @@ pub(super) struct Found {
     pub(super) scored: u64,
     /// Candidates that are current.
     pub(super) live: usize,
+    /// Whether rows were left out that may tie with what was found.
+    pub(super) tied: bool,
 }
 
 /// Whether a query has what it asked for.
@@ -80,6 +83,11 @@ impl Horizon<'_> {
         let all_probed = breadth.probes >= self.clusters();
         if let Some(probes) = self.probes_for_filter(breadth, found.scored) {
             return Verdict::Widen { probes };
+        }
+        if found.tied && breadth.candidates < limits::TIED_CANDIDATES_MAX {
+            return Verdict::Widen {
+                probes: breadth.probes,
+            };
         }
         let cut_off = found.scored > breadth.candidates as u64;
         let enough = found.live >= self.query.top_k || found.live as u64 >= self.everything;

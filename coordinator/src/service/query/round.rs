@@ -10,6 +10,7 @@ use crate::service::{Query, Service};
 use futures_util::future::try_join_all;
 use sealdex_core::{Generation, ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::{Candidate, ResolveRequest, Resolved, ScanRequest, ShardError};
+use sealdex_index::filter::Filter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(super) struct Neighbour {
     pub(super) distance: f64,
     pub(super) label: ItemLabel,
     pub(super) op: Op,
+    /// Of the row that led to it.
+    estimate: f32,
 }
 
 /// One attempt at a query on one generation.
@@ -33,6 +36,8 @@ pub(super) struct Round<'a> {
     pub(super) model: &'a Arc<LoadedModel>,
     /// Items in the index.
     pub(super) everything: u64,
+    /// The query's, to be shared.
+    pub(super) filter: Option<Arc<Filter>>,
 }
 
 impl Round<'_> {
@@ -55,10 +60,16 @@ impl Round<'_> {
             let resolved = self.resolve(&open, &scanned.candidates).await?;
             let mut still_open = Vec::new();
             let mut wanted_probes = breadth.probes;
-            for (position, (neighbours, live)) in resolved.into_iter().enumerate() {
-                let scored = scanned.scored[position];
+            for (position, (mut neighbours, live)) in resolved.into_iter().enumerate() {
+                keep_nearest(&mut neighbours, self.query.top_k);
+                let cut = scanned.cuts[position];
+                let outcome = Found {
+                    scored: scanned.scored[position],
+                    live,
+                    tied: cut.is_some_and(|cut| neighbours.iter().any(|found| found.estimate >= cut)),
+                };
                 found[open[position] as usize] = neighbours;
-                if let Verdict::Widen { probes } = horizon.judge(breadth, &Found { scored, live }) {
+                if let Verdict::Widen { probes } = horizon.judge(breadth, &outcome) {
                     still_open.push(open[position]);
                     wanted_probes = wanted_probes.max(probes);
                 }
@@ -70,9 +81,6 @@ impl Round<'_> {
             if let Some(wider) = horizon.wider(breadth, wanted_probes) {
                 work.push((still_open, wider));
             }
-        }
-        for neighbours in &mut found {
-            keep_nearest(neighbours, self.query.top_k);
         }
         Ok(found)
     }
@@ -108,6 +116,7 @@ impl Round<'_> {
         let mut merged = Scanned {
             candidates: vec![Vec::new(); open.len()],
             scored: vec![0; open.len()],
+            cuts: Vec::with_capacity(open.len()),
         };
         for reply in try_join_all(scans).await? {
             for (into, from) in merged.candidates.iter_mut().zip(reply.candidates) {
@@ -118,7 +127,7 @@ impl Round<'_> {
             }
         }
         for candidates in &mut merged.candidates {
-            keep_best(candidates, breadth.candidates);
+            merged.cuts.push(keep_best(candidates, breadth.candidates));
         }
         Ok(merged)
     }
@@ -130,14 +139,14 @@ impl Round<'_> {
         open: &[u32],
         candidates: &[Vec<Candidate>],
     ) -> Result<Vec<(Vec<Neighbour>, usize)>, Interrupted> {
-        let mut by_home: BTreeMap<PartitionId, Vec<(u32, ItemLabel, Op)>> = BTreeMap::new();
+        let mut by_home: BTreeMap<PartitionId, Vec<(u32, Candidate)>> = BTreeMap::new();
         for (position, of_query) in candidates.iter().enumerate() {
             for candidate in of_query {
                 let home = self.service.fanout.placement.of_item(&candidate.label);
                 by_home
                     .entry(home)
                     .or_default()
-                    .push((position as u32, candidate.label, candidate.op));
+                    .push((position as u32, *candidate));
             }
         }
         let dimension = self.query.vectors.dimension();
@@ -159,8 +168,11 @@ impl Round<'_> {
                             precision: self.record.precision,
                             queries: values.clone(),
                             dimension,
-                            candidates: of_home.clone(),
-                            as_it_is_now: self.query.filter.is_none(),
+                            candidates: of_home
+                                .iter()
+                                .map(|(query, row)| (*query, row.label, row.op))
+                                .collect(),
+                            filter: self.filter.clone(),
                         })
                     })
                     .await?;
@@ -169,11 +181,16 @@ impl Round<'_> {
         });
         let mut found: Vec<(Vec<Neighbour>, usize)> = vec![Default::default(); open.len()];
         for (of_home, reply) in try_join_all(resolves).await? {
-            for ((position, label, scanned), resolved) in of_home.into_iter().zip(reply) {
+            for ((position, row), resolved) in of_home.into_iter().zip(reply) {
                 if let Some(Resolved { op, distance }) = resolved {
                     let (neighbours, live) = &mut found[position as usize];
-                    neighbours.push(Neighbour { distance, label, op });
-                    *live += usize::from(op == scanned);
+                    neighbours.push(Neighbour {
+                        distance,
+                        label: row.label,
+                        op,
+                        estimate: row.estimate,
+                    });
+                    *live += usize::from(op == row.op);
                 }
             }
         }
@@ -189,17 +206,25 @@ impl Round<'_> {
 struct Scanned {
     candidates: Vec<Vec<Candidate>>,
     scored: Vec<u64>,
+    /// For each query, the estimate of the last candidate if the first that was left out has the same.
+    cuts: Vec<Option<f32>>,
 }
 
-/// Keeps the `keep` candidates of smallest estimate, each row once.
-fn keep_best(candidates: &mut Vec<Candidate>, keep: usize) {
+/// Keeps the `keep` candidates of smallest estimate, each row once. Returns the greatest estimate kept if it is also that
+/// of one left out.
+fn keep_best(candidates: &mut Vec<Candidate>, keep: usize) -> Option<f32> {
     candidates.sort_unstable_by(|a, b| {
         a.estimate
             .total_cmp(&b.estimate)
             .then_with(|| (a.label, a.op).cmp(&(b.label, b.op)))
     });
     candidates.dedup_by(|a, b| (a.label, a.op) == (b.label, b.op));
+    let left_out = candidates.get(keep).map(|candidate| candidate.estimate);
     candidates.truncate(keep);
+    candidates
+        .last()
+        .map(|last| last.estimate)
+        .filter(|last| left_out == Some(*last))
 }
 
 /// Sorts by distance and keeps the first `top_k` together with all that tie with the last of them.

@@ -34,7 +34,8 @@ impl ScanPlan {
                 let scan = ScanQuery {
                     scorer,
                     filter: query.filter.clone(),
-                    keep: breadth.candidates,
+                    // One more tells whether those left out begin with a tie.
+                    keep: breadth.candidates.saturating_add(1),
                 };
                 (scan, model.model.route(&prepared, breadth.probes))
             })
