@@ -89,7 +89,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_RECALL_TARGET", default_value_t = 0.95, value_parser = recall_target)]
     recall_target: f32,
 
-    /// What to log: a level (error, warn, info, debug, trace) or a filter such as "info,sealdex_shard=debug"
+    /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
+    /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
     #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
     log: String,
 }
