@@ -58,7 +58,7 @@ async fn check(index: &Index, same: &[f32], case: &str) {
             }
         }
         let lists = index
-            .query_batch(&[same.clone(), same.clone()], top_k, json!({}))
+            .query_batch(&[same.to_vec(), same.to_vec()], top_k, json!({}))
             .await;
         for list in lists {
             let ids: Vec<String> = list.into_iter().map(|hit| hit.id).collect();
