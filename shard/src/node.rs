@@ -15,7 +15,7 @@ use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyE
 use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
 use sealdex_index::dataplane::{
     Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
-    ScanRequest, ShardError, Target, WalkRequest,
+    ScanRequest, ShardError, Target, WalkReply, WalkRequest,
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
@@ -195,14 +195,15 @@ impl Node {
         .await
     }
 
-    /// Opens items, in the order asked; `None` for one that does not exist or of which another write is current.
+    /// Opens items, in the order asked; `None` for one that does not exist or of which another write is current. Shorter
+    /// than the request if that takes up more than it may.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
         self.read(request.target, move |access, _| scan::fetch(access, &request))
             .await
     }
 
     /// Opens the partition's items in the order of their labels.
-    pub async fn walk(&self, request: WalkRequest) -> Result<Vec<Fetched>, ShardError> {
+    pub async fn walk(&self, request: WalkRequest) -> Result<WalkReply, ShardError> {
         self.read(request.target, move |access, _| scan::walk(access, &request))
             .await
     }

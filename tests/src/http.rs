@@ -8,14 +8,18 @@ use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A client of one address.
 pub struct Http {
     address: SocketAddr,
+    /// Where connections come from, if the system is not to choose.
+    from: Option<IpAddr>,
     headers: Vec<(String, String)>,
+    connected: AtomicUsize,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
@@ -39,7 +43,9 @@ impl Http {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            from: None,
             headers: Vec::new(),
+            connected: AtomicUsize::new(0),
             idle: Mutex::default(),
         }
     }
@@ -50,8 +56,22 @@ impl Http {
         headers.push((name.to_owned(), value.to_owned()));
         Self {
             headers,
+            from: self.from,
             ..Self::new(self.address)
         }
+    }
+
+    /// The same client, whose connections come from this address of the machine.
+    pub fn from(self, address: IpAddr) -> Self {
+        Self {
+            from: Some(address),
+            ..self
+        }
+    }
+
+    /// How many connections it has opened so far.
+    pub fn connected(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
     }
 
     /// Where requests go.
@@ -116,7 +136,15 @@ impl Http {
                 return Ok(kept);
             }
         }
-        let stream = TcpStream::connect(self.address).await?;
+        self.connected.fetch_add(1, Ordering::Relaxed);
+        let stream = match self.from {
+            None => TcpStream::connect(self.address).await?,
+            Some(address) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((address, 0).into())?;
+                socket.connect(self.address).await?
+            }
+        };
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(driver);

@@ -240,7 +240,7 @@ fn tail(log: &Path, from: u64) -> String {
     let mut lines: Vec<&str> = text
         .lines()
         .rev()
-        .filter(|line| !line.contains("request_log"))
+        .filter(|line| !line.contains("sealdex::request"))
         .take(TAIL_LINES)
         .collect();
     lines.reverse();

@@ -224,3 +224,42 @@ async fn an_item_that_is_being_replaced_is_found_all_the_time() {
     };
     tokio::join!(write, read);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_is_being_replaced_is_found_under_a_filter_that_it_goes_on_matching() {
+    let home = Home::new();
+    let server = home.start().await;
+    let mut random = Random::new(12);
+    let index = Index::create(
+        &server.http,
+        "replaced",
+        &random.hex(32),
+        json!({"dimension": 16}),
+    )
+    .await;
+    let mut items: Vec<Item> = (0..500)
+        .map(|n| Item::bare(n.to_string(), random.vector(16)).with_metadata(json!({"kind": "other"})))
+        .collect();
+    index.upsert(&items).await;
+    for item in &mut items[..50] {
+        item.metadata["kind"] = json!("wanted");
+    }
+    index.upsert(&items[..50]).await;
+    let stop = AtomicBool::new(false);
+    let write = async {
+        while !stop.load(Ordering::Relaxed) {
+            index.upsert(&items[..50]).await;
+        }
+    };
+    let read = async {
+        for n in 0..1500 {
+            let hits = index
+                .query(&items[n % 50].vector, 50, json!({"filters": {"kind": "wanted"}}))
+                .await;
+            assert_eq!(hits.len(), 50, "query {n} misses an item");
+            assert_eq!(hits[0].id, items[n % 50].id, "query {n}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(write, read);
+}

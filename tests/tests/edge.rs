@@ -38,7 +38,7 @@ async fn the_documentation_is_served_by_the_server_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_line_has_the_listed_fields_and_nothing_of_the_request() {
-    let home = Home::new();
+    let home = Home::new().with_variable("SEALDEX_LOG", "info,sealdex::request=debug");
     let server = home.start().await;
     let index = Index::create(&server.http, "unspeakable", KEY, json!({"dimension": 2})).await;
     index.upsert(&[Item::bare("unutterable", vec![1.0, 2.0])]).await;
@@ -90,6 +90,26 @@ async fn a_log_line_has_the_listed_fields_and_nothing_of_the_request() {
             "one line per request"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_does_not_grow_with_requests_that_succeed() {
+    let home = Home::new();
+    let server = home.start().await;
+    let length = || std::fs::metadata(home.log()).unwrap().len();
+    let before = length();
+    for _ in 0..50 {
+        assert_eq!(server.http.get("/v1/health").await.unwrap().status, 200);
+    }
+    assert_eq!(length(), before);
+    assert_eq!(server.http.get("/v1/nowhere").await.unwrap().status, 404);
+    server.stop().await;
+    let log = std::fs::read_to_string(home.log()).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(" method=")).collect();
+    assert!(
+        lines.len() == 1 && lines[0].contains("INFO") && lines[0].contains("status=404"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,8 +2,9 @@
 
 use super::error::BenchError;
 use super::generate::Clustered;
+use super::machine;
 use clap::{Args, ValueEnum};
-use sealdex_core::Metric;
+use sealdex_core::{Metric, limits};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
@@ -220,6 +221,19 @@ impl BenchArgs {
                 problem,
             });
         }
+        if let Some(width) = self
+            .pad_to
+            .filter(|width| *width > limits::DIMENSION_MAX as usize)
+        {
+            let problem = format!("must be at most {}, not {width}", limits::DIMENSION_MAX);
+            return Err(BenchError::Argument {
+                name: "--pad-to",
+                problem,
+            });
+        }
+        if self.data.is_none() {
+            self.check_generated(machine::memory_bytes())?;
+        }
         if self.reuse.is_some() && self.untrained {
             let problem = "needs a fresh index; leave out --reuse".into();
             return Err(BenchError::Argument {
@@ -237,6 +251,41 @@ impl BenchArgs {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses made-up vectors that no server takes, or that do not fit into this machine's memory.
+    fn check_generated(&self, memory_bytes: Option<u64>) -> Result<(), BenchError> {
+        let shape = &self.generate;
+        let refuse = |problem: String| {
+            Err(BenchError::Argument {
+                name: "--generate",
+                problem,
+            })
+        };
+        if shape.dimension > limits::DIMENSION_MAX as usize {
+            return refuse(format!(
+                "may ask for at most {} numbers per vector, not {}",
+                limits::DIMENSION_MAX,
+                shape.dimension
+            ));
+        }
+        let rows = shape.rows.min(self.limit.unwrap_or(usize::MAX));
+        let width = shape.dimension.max(self.pad_to.unwrap_or(0));
+        let bytes = rows
+            .saturating_add(self.holdout)
+            .saturating_mul(width * size_of::<f32>()) as u64;
+        // Without a limit that is known, what the address space cannot hold is refused.
+        let memory = memory_bytes.unwrap_or(1 << 46);
+        if bytes > memory {
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            return refuse(format!(
+                "asks for {:.1} GiB of vectors, more than this machine's memory of {:.1} GiB; ask for fewer rows or \
+                 dimensions, or give --limit",
+                gib(bytes),
+                gib(memory)
+            ));
+        }
+        Ok(())
     }
 
     /// Whether `part` was asked for.
@@ -391,8 +440,30 @@ mod tests {
             "--index-key abc",
             "--seconds 60",
             "--batch 0",
+            "--generate clustered:99999999999x99999",
+            "--generate clustered:18446744073709551615x16384",
+            "--generate clustered:99999999999999x128",
+            "--holdout 99999999999999999",
+            "--pad-to 99999999999999999",
         ] {
             assert!(parse(line).unwrap().check().is_err(), "{line}");
         }
+    }
+    #[test]
+    fn vectors_that_do_not_fit_are_refused_by_their_size() {
+        let args = parse("--generate clustered:1000000x1024 --holdout 1000").unwrap();
+        let refusal = |memory| {
+            args.check_generated(Some(memory))
+                .err()
+                .map(|error| error.to_string())
+        };
+        assert_eq!(refusal(8 << 30), None);
+        let text = refusal(2 << 30).unwrap();
+        assert!(
+            text.contains("3.8 GiB") && text.contains("2.0 GiB") && text.contains("fewer rows"),
+            "{text}"
+        );
+        let limited = parse("--generate clustered:1000000x1024 --limit 1000").unwrap();
+        assert!(limited.check_generated(Some(1 << 30)).is_ok());
     }
 }

@@ -57,7 +57,13 @@ pub(crate) enum BenchError {
     /// The system gives no random numbers for a key.
     #[error("no random numbers for an index key: {0}; give one with --index-key")]
     Random(String),
-    /// Stopped from the keyboard.
+    /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
+    /// Stopped by another signal before the index was deleted.
+    #[error("interrupted; the index {name} may still be there: delete it")]
+    NotDeleted {
+        /// The index that this run created.
+        name: String,
+    },
 }

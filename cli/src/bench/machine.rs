@@ -36,7 +36,7 @@ impl Machine {
         Self {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             cpu: cpu.map(|(_, name)| name.trim().to_owned()).unwrap_or_default(),
-            memory_bytes: kilobytes(&read("/proc/meminfo"), "MemTotal:"),
+            memory_bytes: memory_bytes(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             load_before: read("/proc/loadavg")
                 .split(' ')
@@ -45,6 +45,11 @@ impl Machine {
                 .to_owned(),
         }
     }
+}
+
+/// All memory of this machine, if it can be told.
+pub(super) fn memory_bytes() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
 /// The server's footprint at one moment.

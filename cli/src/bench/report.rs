@@ -35,6 +35,17 @@ pub(super) struct Report {
     started: Instant,
 }
 
+/// Refuses a file that could not be written in the end, before time is spent. Leaves what is there as it is.
+pub(super) fn check_writable(path: &Path) -> Result<(), BenchError> {
+    let is_new = !path.exists();
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    let tried = opened.and_then(|_| if is_new { fs::remove_file(path) } else { Ok(()) });
+    tried.map_err(|source| BenchError::Output {
+        path: path.into(),
+        source,
+    })
+}
+
 /// What was stored and asked.
 #[derive(Serialize)]
 pub(super) struct DataFacts {
@@ -190,5 +201,25 @@ impl Report {
             path: path.into(),
             source,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_refused_and_one_that_can_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new.json"), folder.path().join("old.json"));
+        fs::write(&old, "kept").unwrap();
+        check_writable(&new).unwrap();
+        check_writable(&old).unwrap();
+        assert!(!new.exists());
+        assert_eq!(fs::read_to_string(&old).unwrap(), "kept");
+        for wrong in [folder.path().join("no/such/folder.json"), folder.path().into()] {
+            let error = check_writable(&wrong).unwrap_err().to_string();
+            assert!(error.contains("choose another --output"), "{error}");
+        }
     }
 }

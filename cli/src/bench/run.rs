@@ -9,9 +9,10 @@ use super::fields::{Fields, Predicate};
 use super::machine::Watch;
 use super::report::Report;
 use super::truth::{self, Neighbour};
-use super::{ingest, mixed, progress, query, table, upsert};
+use super::{ingest, mixed, progress, query, report, table, upsert};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Measures the server that `args` name, prints a table, and writes the report if asked. A run that fails half-way
 /// still reports what it saw, and deletes what it created.
@@ -22,24 +23,55 @@ pub(crate) fn start(args: BenchArgs) -> Result<(), BenchError> {
 
 async fn run(args: BenchArgs) -> Result<(), BenchError> {
     args.check()?;
+    if let Some(path) = &args.output {
+        report::check_writable(path)?;
+    }
     let endpoint = Endpoint::new(&args.url, args.api_key.as_deref())?;
     let version = Api::new(&endpoint, Duration::from_secs(args.timeout))
         .version()
         .await?;
     let bench = tokio::task::spawn_blocking(move || Bench::prepare(args, endpoint));
     let bench = Arc::new(bench.await.expect("preparing neither panics nor is cancelled")?);
-    let mut report = Report::begin(&bench.args, &bench.data, version);
+    let mut findings = Report::begin(&bench.args, &bench.data, version);
+    // From here on there is an index to delete: a signal no longer ends the process by itself.
+    let mut stop = Stop::listen().map_err(BenchError::Runtime)?;
     let outcome = tokio::select! {
-        outcome = measure(&bench, &mut report) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+        outcome = measure(&bench, &mut findings) => outcome,
+        () = stop.asked() => Err(BenchError::Interrupted),
     };
-    let cleaned = bench.clean_up().await;
-    report.finish(outcome.as_ref().err());
-    table::print(&report);
+    let cleaned = tokio::select! {
+        cleaned = bench.clean_up() => cleaned,
+        () = stop.asked() => Err(BenchError::NotDeleted { name: bench.index.name().to_owned() }),
+    };
+    findings.finish(outcome.as_ref().err());
+    table::print(&findings);
     if let Some(path) = &bench.args.output {
-        report.write(path)?;
+        findings.write(path)?;
     }
     outcome.and(cleaned)
+}
+
+/// The signals that ask a run to stop.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Resolves at the next of them.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// What all parts of a run share.

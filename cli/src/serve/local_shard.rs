@@ -6,7 +6,7 @@ use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, 
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
     Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
-    ScanRequest, ShardError, Target, WalkRequest,
+    ScanRequest, ShardError, Target, WalkReply, WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use sealdex_shard::Node;
@@ -51,7 +51,7 @@ impl ShardClient for LocalShard {
         self.node.fetch(request).await
     }
 
-    async fn walk(&self, request: WalkRequest) -> Result<Vec<Fetched>, ShardError> {
+    async fn walk(&self, request: WalkRequest) -> Result<WalkReply, ShardError> {
         self.node.walk(request).await
     }
 

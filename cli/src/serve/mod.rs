@@ -11,7 +11,7 @@ use clap::{Args, Command, FromArgMatches};
 use config::Config;
 use data_dir::DataDir;
 use local_shard::LocalShard;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
@@ -73,6 +73,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_BODY_MAX_MIB", default_value_t = (limits::BODY_BYTES_MAX >> 20) as u32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     body_max_mib: u32,
 
+    /// Connections at a time; one more takes the place of one that is idle, or is answered 503
+    #[arg(long, env = "SEALDEX_CONNECTIONS_MAX", default_value_t = limits::CONNECTIONS_MAX as u32, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    connections_max: u32,
+
+    /// Connections of one remote address at a time; behind a proxy, which is one address, as many as of all
+    #[arg(long, env = "SEALDEX_CONNECTIONS_PER_ADDRESS", default_value_t = limits::CONNECTIONS_PER_ADDRESS_MAX as u32, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections_per_address: u32,
+
     /// Train an untrained index by itself when it holds more items than this; 0 never does
     #[arg(long, env = "SEALDEX_AUTO_TRAIN_ITEMS", default_value_t = 65_536)]
     auto_train_items: u64,
@@ -81,7 +89,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_RECALL_TARGET", default_value_t = 0.95, value_parser = recall_target)]
     recall_target: f32,
 
-    /// What to log: a level (error, warn, info, debug, trace) or a filter such as "info,sealdex_shard=debug"
+    /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
+    /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
     #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
     log: String,
 }
@@ -149,6 +158,7 @@ pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
         .with_writer(std::io::stderr)
         .init();
     leave_no_core()?;
+    raise_file_limit()?;
     if let Some(path) = config.path() {
         let slots = config.registry().slots.len();
         tracing::info!(path = %path.display(), slots, "configuration read");
@@ -171,6 +181,18 @@ fn leave_no_core() -> std::io::Result<()> {
     };
     setrlimit(Resource::Core, none)?;
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Each connection takes a file, and so does much of what storage keeps open; the usual soft limit is 1,024.
+fn raise_file_limit() -> std::io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?)
 }
 
 async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), ServeError> {
@@ -216,6 +238,8 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     let server = ServerOptions {
         body_bytes_max: (args.body_max_mib as usize) << 20,
+        connections_max: args.connections_max as usize,
+        connections_per_address: args.connections_per_address as usize,
         ..ServerOptions::default()
     };
     rest::serve(

@@ -25,8 +25,14 @@ pub const TOP_K_MAX: usize = 100_000;
 /// Results of one request, all its queries together (`top_k` times the number of queries).
 pub const RESULTS_PER_REQUEST_MAX: usize = 2_000_000;
 
-/// Numbers in the vectors that the results of several queries in one request carry: half a gigabyte of JSON.
-pub const RESULT_VALUES_PER_REQUEST_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the answer to one query or get, about, as JSON. A client needs several times that to read it.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of items that are asked of one partition at a time, about.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Candidates from which on a query no longer looks at more of them because they tie.
+pub const TIED_CANDIDATES_MAX: usize = 16 * 1024;
 
 /// Bytes of one item's metadata in its stored form.
 pub const METADATA_BYTES_MAX: usize = 1024 * 1024;
@@ -39,6 +45,17 @@ pub const CONTENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of one request body, unless configured otherwise.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes a second that a request body has to come at, after a while of grace: what is slower holds a connection for
+/// nothing.
+pub const BODY_RATE_MIN: usize = 16 * 1024;
+
+/// Connections at a time, unless configured otherwise.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Connections of one remote address at a time, unless configured otherwise: half of all, so that a proxy in front or
+/// a machine with many clients has enough, and no single one can take all.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
 
 /// Centroids of one generation.
 pub const CLUSTERS_MAX: usize = 65_536;

@@ -90,13 +90,12 @@ pub struct ResolveRequest {
     pub dimension: Dimension,
     /// Pairs of a query's position and a candidate; any order.
     pub candidates: Vec<(u32, ItemLabel, Op)>,
-    /// Whether an item that was written anew since it was scanned may be answered as it is now. Not under a filter,
-    /// which the new version may not match.
-    pub as_it_is_now: bool,
+    /// An item that was written anew since it was scanned is answered as it is now, if it still matches.
+    pub filter: Option<Arc<Filter>>,
 }
 
 /// For each candidate of a [`ResolveRequest`], in its order: the item's current write and its exact distance, or `None`
-/// if the item is gone, or has another write than the one asked for.
+/// if the item is gone, or was written anew and no longer matches the filter.
 pub type ResolveReply = Vec<Option<Resolved>>;
 
 /// An item that is current, and how far it is.
@@ -134,6 +133,8 @@ pub struct Fetched {
     pub vector: Option<Vec<f32>>,
     /// Its contents, if [`Fields::contents`] was asked for and it has some.
     pub contents: Option<Vec<u8>>,
+    /// Bytes of the records that were opened.
+    pub bytes: usize,
 }
 
 /// Open some items at their home.
@@ -147,6 +148,9 @@ pub struct FetchRequest {
     pub fields: Fields,
     /// The items; with an `Op`, only if that write is still the current one.
     pub items: Vec<(ItemLabel, Option<Op>)>,
+    /// About how many bytes of records to open. A reply that reaches it is shorter than the request, by as much as has
+    /// to be asked for again; it has one item at least.
+    pub bytes_max: usize,
 }
 
 /// Go through all items of a partition in the order of their labels. Labels are pseudo-random, so the first `n` items
@@ -161,8 +165,18 @@ pub struct WalkRequest {
     pub fields: Fields,
     /// Start behind this label; from the first item if `None`.
     pub after: Option<ItemLabel>,
-    /// Items to return at most; fewer means that the walk is finished.
+    /// Items to return at most, at least 1.
     pub limit: usize,
+    /// About how many bytes of records to open; a page has one item at least.
+    pub bytes_max: usize,
+}
+
+/// The next items of a walk.
+pub struct WalkReply {
+    /// In the order of their labels.
+    pub items: Vec<Fetched>,
+    /// Where to go on, as [`WalkRequest::after`]; `None` if the walk is finished.
+    pub next: Option<ItemLabel>,
 }
 
 /// The blocks of a cluster that a fold is about, and the rows in them.

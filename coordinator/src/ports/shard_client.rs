@@ -5,7 +5,7 @@ use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, 
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
     Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
-    ScanRequest, ShardError, Target, WalkRequest,
+    ScanRequest, ShardError, Target, WalkReply, WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use std::sync::Arc;
@@ -31,11 +31,12 @@ pub trait ShardClient: Send + Sync {
     /// Tells which candidates are current and their exact distances.
     async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError>;
 
-    /// Opens items, in the order asked; `None` for those that are not there.
+    /// Opens items, in the order asked; `None` for those that are not there. Shorter than the request if that takes up
+    /// more bytes than it may.
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError>;
 
     /// Opens the next items of a partition in label order.
-    async fn walk(&self, request: WalkRequest) -> Result<Vec<Fetched>, ShardError>;
+    async fn walk(&self, request: WalkRequest) -> Result<WalkReply, ShardError>;
 
     /// One sealed piece of a generation's model.
     async fn blob(

@@ -1,17 +1,21 @@
 //! Reading and deleting items by id.
 
+use super::open_items::{AnswerSize, Opening};
 use super::session::Session;
 use super::{ItemFields, OpenIndex, Service, ServiceError, StoredItem};
 use futures_util::future::try_join_all;
 use sealdex_core::{ErrorCode, ItemLabel, PartitionId, limits};
-use sealdex_index::dataplane::{FetchRequest, Fetched, Fields, WalkRequest};
+use sealdex_index::dataplane::{Fetched, Fields, WalkRequest};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{DeleteItems, Entry, entry};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Items that a walk opens at a time.
+/// Items that a walk opens at a time, if they are small.
 const WALK_PAGE: usize = 4096;
+
+/// What to do about a get whose answer is too large.
+const GET_LESS: &str = "get fewer ids at a time, or leave out vector, metadata or contents";
 
 impl Service {
     /// The items with these ids, in the order asked, repeated as often as asked; ids that are not there are left out.
@@ -29,12 +33,35 @@ impl Service {
             meta: fields.metadata,
             contents: fields.contents,
         };
-        let found = self.fetch_by_label(index, session, &labels, wanted).await?;
-        Ok(ids
-            .into_iter()
-            .zip(&labels)
-            .filter_map(|(id, label)| found.get(label).map(|item| stored_item(id, item, fields)))
-            .collect())
+        self.current_record(index)?;
+        let mut distinct = labels.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let opening = Opening {
+            session,
+            precision: index.record.precision,
+            fields: wanted,
+            items: distinct.into_iter().map(|label| (label, None)).collect(),
+        };
+        let mut found = HashMap::new();
+        let mut opened = AnswerSize::new(GET_LESS);
+        self.fanout
+            .open_items(opening, |item| {
+                opened.add(&item)?;
+                found.insert(item.label, item);
+                Ok(())
+            })
+            .await?;
+        // An id may be asked for often.
+        let mut answered = AnswerSize::new(GET_LESS);
+        let mut items = Vec::new();
+        for (id, label) in ids.into_iter().zip(&labels) {
+            if let Some(item) = found.get(label) {
+                answered.add(item)?;
+                items.push(stored_item(id, item, fields));
+            }
+        }
+        Ok(items)
     }
 
     /// Deletes items; ids that are not there are no error. Returns how many ids were sent.
@@ -125,49 +152,16 @@ impl Service {
                         },
                         after,
                         limit: WALK_PAGE,
+                        bytes_max: limits::PAGE_BYTES_MAX,
                     })
                 })
                 .await?;
-            let finished = page.len() < WALK_PAGE;
-            after = page.last().map(|item| item.label);
-            ids.extend(page.into_iter().map(|item| item.id));
-            if finished {
+            ids.extend(page.items.into_iter().map(|item| item.id));
+            if page.next.is_none() {
                 return Ok(ids);
             }
+            after = page.next;
         }
-    }
-
-    async fn fetch_by_label(
-        &self,
-        index: &OpenIndex,
-        session: &Session,
-        labels: &[ItemLabel],
-        fields: Fields,
-    ) -> Result<HashMap<ItemLabel, Fetched>, ServiceError> {
-        self.current_record(index)?;
-        let mut by_home: BTreeMap<PartitionId, Vec<_>> = BTreeMap::new();
-        for label in labels {
-            by_home
-                .entry(self.fanout.placement.of_item(label))
-                .or_default()
-                .push((*label, None));
-        }
-        let fetches = by_home.into_iter().map(|(partition, items)| async move {
-            self.fanout
-                .leased(session, partition, |target| {
-                    let items = items.clone();
-                    let precision = index.record.precision;
-                    self.fanout.shards.fetch(FetchRequest {
-                        target,
-                        precision,
-                        fields,
-                        items,
-                    })
-                })
-                .await
-        });
-        let found = try_join_all(fetches).await?.into_iter().flatten().flatten();
-        Ok(found.map(|item| (item.label, item)).collect())
     }
 }
 

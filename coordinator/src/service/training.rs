@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use sealdex_core::{IndexId, ItemLabel, PartitionId, limits};
 use sealdex_crypto::{Aad, RecordKind, random_16};
-use sealdex_index::dataplane::{Fetched, Fields, WalkRequest};
+use sealdex_index::dataplane::{Fetched, Fields, WalkReply, WalkRequest};
 use sealdex_index::model::Model;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Items that are read, assigned and encoded at a time.
+/// Items that are read, assigned and encoded at a time, if they are small.
 const FILL_PAGE: usize = 4096;
 /// Codes that are gathered before they are written as blocks, so that blocks are well filled.
 const FILL_CODE_BYTES: usize = 128 << 20;
@@ -239,10 +239,12 @@ impl Service {
                 let page = self
                     .walk(index, partition, fields, after, left.min(FILL_PAGE))
                     .await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.label);
-                left -= page.len().min(left);
-                sample.extend(page.into_iter().filter_map(|item| item.vector).flatten());
+                left -= page.items.len().min(left);
+                sample.extend(page.items.into_iter().filter_map(|item| item.vector).flatten());
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
             }
         }
         self.training_cpu.run(move || plan.learn(sample)).await?
@@ -291,17 +293,16 @@ impl Service {
                     contents: false,
                 };
                 let page = self.walk(index, partition, fields, after, FILL_PAGE).await?;
-                let finished = page.len() < FILL_PAGE;
-                after = page.last().map(|item| item.label);
+                after = page.next;
                 let model_here = model.clone();
                 gathered = self
                     .training_cpu
-                    .run(move || with_page(gathered, &model_here, page))
+                    .run(move || with_page(gathered, &model_here, page.items))
                     .await?;
                 if gathered.code_bytes() >= FILL_CODE_BYTES {
                     self.append(index, model, std::mem::take(&mut gathered)).await?;
                 }
-                if finished {
+                if after.is_none() {
                     break;
                 }
             }
@@ -338,7 +339,7 @@ impl Service {
         fields: Fields,
         after: Option<ItemLabel>,
         limit: usize,
-    ) -> Result<Vec<Fetched>, ServiceError> {
+    ) -> Result<WalkReply, ServiceError> {
         let precision = index.record.precision;
         let walked = self
             .fanout
@@ -349,6 +350,7 @@ impl Service {
                     fields,
                     after,
                     limit,
+                    bytes_max: limits::PAGE_BYTES_MAX,
                 })
             })
             .await;

@@ -13,20 +13,75 @@ use sealdex_index::record::decode_meta;
 /// Items that are looked up at a time: bounds what is pinned in memory.
 const ITEMS_PER_READ: usize = 256;
 
+/// The same as long as nothing is known of their sizes: metadata may be large, contents very.
+const ITEMS_PER_FIRST_READ: usize = 32;
+const CONTENTS_PER_FIRST_READ: usize = 4;
+
 /// The items asked for, in their order; `None` for one that does not exist, or of which another write is current.
 pub(crate) fn fetch(access: &Access, request: &FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
     access.check_known()?;
     // All records of an item are read as of one moment, so that none belongs to another write than the rest.
     let view = access.database.snapshot();
-    let mut labels: Vec<ItemLabel> = request.items.iter().map(|(label, _)| *label).collect();
-    labels.sort_unstable();
-    labels.dedup();
-    let items = read_items(access, &view, request.precision, request.fields, &labels)?;
-    let answer = |(label, op): &(ItemLabel, Option<Op>)| {
-        let item = items[labels.binary_search(label).ok()?].as_ref()?;
-        op.is_none_or(|op| op == item.op).then(|| item.clone())
-    };
-    Ok(request.items.iter().map(answer).collect())
+    let mut page = Page::new(request.fields, request.bytes_max);
+    let mut answers = Vec::with_capacity(request.items.len());
+    while let Some(asked) = page.next(&request.items[answers.len()..]) {
+        let mut labels: Vec<ItemLabel> = asked.iter().map(|(label, _)| *label).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        let items = read_items(access, &view, request.precision, request.fields, &labels)?;
+        let answer = |(label, op): &(ItemLabel, Option<Op>)| {
+            let item = items[labels.binary_search(label).ok()?].as_ref()?;
+            op.is_none_or(|op| op == item.op).then(|| item.clone())
+        };
+        let answered = asked.iter().map(answer).inspect(|item| page.add(item.as_ref()));
+        answers.extend(answered);
+    }
+    Ok(answers)
+}
+
+/// What a reply has taken up so far, and how many items it may go on with.
+pub(super) struct Page {
+    bytes_max: usize,
+    bytes: usize,
+    items: usize,
+    next: usize,
+}
+
+impl Page {
+    pub(super) fn new(fields: Fields, bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            bytes: 0,
+            items: 0,
+            next: if fields.contents {
+                CONTENTS_PER_FIRST_READ
+            } else {
+                ITEMS_PER_FIRST_READ
+            },
+        }
+    }
+
+    /// The first of `left` that are to be read together; `None` if the page is full or nothing is left.
+    pub(super) fn next<'a, T>(&mut self, left: &'a [T]) -> Option<&'a [T]> {
+        let room = self.bytes_max.saturating_sub(self.bytes);
+        if left.is_empty() || (room == 0 && self.items > 0) {
+            return None;
+        }
+        let average = (self.bytes / self.items.max(1)).max(1);
+        let count = if self.items == 0 {
+            self.next
+        } else {
+            self.next.min((room / average).max(1))
+        };
+        // The first tell how large the rest will be.
+        self.next = (self.next * 4).min(ITEMS_PER_READ);
+        left.get(..count.min(left.len()))
+    }
+
+    pub(super) fn add(&mut self, item: Option<&Fetched>) {
+        self.items += 1;
+        self.bytes += item.map_or(0, |item| item.bytes);
+    }
 }
 
 /// Which of these writes are their items' current ones.
@@ -125,15 +180,18 @@ impl<'a> Stored<'a> {
             metadata: empty.1,
             vector: None,
             contents: None,
+            bytes: 0,
         };
         if let Some(stored) = self.vectors.get(n) {
             let sealed = sealed_of(ItemRecord::Vector, stored, op)?;
             open_vector(access, precision, label, &op, sealed, scratch)?;
+            item.bytes += scratch.record.len();
             item.vector = Some(scratch.vector.clone());
         }
         if let Some(stored) = self.meta.get(n) {
             let sealed = sealed_of(ItemRecord::Meta, stored, op)?;
             access.open_item(ItemRecord::Meta, label, &op, sealed, &mut scratch.record)?;
+            item.bytes += scratch.record.len();
             (item.id, item.metadata) =
                 decode_meta(&scratch.record).map_err(|_| ItemRecord::Meta.damaged())?;
         }
@@ -141,6 +199,7 @@ impl<'a> Stored<'a> {
             let sealed = sealed_of(ItemRecord::Contents, stored, op)?;
             let mut contents = Vec::new();
             access.open_item(ItemRecord::Contents, label, &op, sealed, &mut contents)?;
+            item.bytes += contents.len();
             item.contents = Some(contents);
         }
         Ok(Some(item))

@@ -1,12 +1,12 @@
 //! Going through the items of a partition in the order of their labels.
 
 use super::access::Access;
-use super::fetch::read_items;
+use super::fetch::{Page, read_items};
 use crate::storage::{Family, item_of, prefix_end};
-use sealdex_index::dataplane::{Fetched, ShardError, WalkRequest};
+use sealdex_index::dataplane::{ShardError, WalkReply, WalkRequest};
 
-/// The next items, at most `limit`.
-pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<Vec<Fetched>, ShardError> {
+/// The next items: at most `limit`, and no more than fit into `bytes_max`.
+pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<WalkReply, ShardError> {
     access.check_known()?;
     let records = access.records();
     let mut from = records.index().to_vec();
@@ -16,15 +16,26 @@ pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<Vec<Fetched
         from.push(0);
     }
     let view = access.database.snapshot().uncached();
-    let labels = view
+    // One more than is wanted tells whether there are more.
+    let limit = request.limit.max(1);
+    let mut labels = view
         .range(Family::Locators, &from, prefix_end(&records.index()))
-        .take(request.limit)
+        .take(limit.saturating_add(1))
         .map(|record| item_of(&record?.0).ok_or(ShardError::Corrupt("locator")))
         .collect::<Result<Vec<_>, _>>()?;
-    let items = read_items(access, &view, request.precision, request.fields, &labels)?;
-    // A locator without records: read as of one moment, so it is damage.
-    items
-        .into_iter()
-        .map(|item| item.ok_or(ShardError::Corrupt("item")))
-        .collect()
+    let mut finished = labels.len() <= limit;
+    labels.truncate(limit);
+    let mut page = Page::new(request.fields, request.bytes_max);
+    let mut items = Vec::with_capacity(labels.len());
+    while let Some(labels) = page.next(&labels[items.len()..]) {
+        for item in read_items(access, &view, request.precision, request.fields, labels)? {
+            // A locator without records: read as of one moment, so it is damage.
+            let item = item.ok_or(ShardError::Corrupt("item"))?;
+            page.add(Some(&item));
+            items.push(item);
+        }
+    }
+    finished &= items.len() == labels.len();
+    let next = items.last().map(|item| item.label).filter(|_| !finished);
+    Ok(WalkReply { items, next })
 }

@@ -1,13 +1,14 @@
 //! Request bodies: read whole, within limits of size, time and memory.
 
+use super::server::ServerOptions;
 use crate::service::ServiceError;
 use axum::body::{Body, HttpBody};
 use http_body_util::BodyExt;
-use sealdex_core::ErrorCode;
+use sealdex_core::{ErrorCode, limits};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a refused body is read on.
 const LINGER: Duration = Duration::from_secs(5);
@@ -20,6 +21,7 @@ const KIB: usize = 1024;
 pub(super) struct Bodies {
     bytes_max: usize,
     timeout: Duration,
+    grace: Duration,
     memory: Arc<Semaphore>,
 }
 
@@ -30,12 +32,14 @@ pub(super) struct Received {
 }
 
 impl Bodies {
-    /// Bodies of at most `bytes_max` bytes, each within `timeout`, together at most `memory_max` bytes at any time.
-    pub(super) fn new(bytes_max: usize, timeout: Duration, memory_max: usize) -> Self {
+    /// Within the limits of `options`. All bodies together may be at least as large as one.
+    pub(super) fn new(options: &ServerOptions) -> Self {
+        let memory = options.bodies_bytes_max.max(options.body_bytes_max);
         Self {
-            bytes_max,
-            timeout,
-            memory: Arc::new(Semaphore::new(memory_max.max(bytes_max).div_ceil(KIB))),
+            bytes_max: options.body_bytes_max,
+            timeout: options.body_timeout,
+            grace: options.body_grace,
+            memory: Arc::new(Semaphore::new(memory.div_ceil(KIB))),
         }
     }
 
@@ -45,15 +49,16 @@ impl Bodies {
         mut body: Body,
         awaits_continue: bool,
     ) -> Result<Received, ServiceError> {
-        let refusal = match timeout(self.timeout, self.collect(&mut body)).await {
-            Ok(Ok(received)) => return Ok(received),
-            Ok(Err(refusal)) => refusal,
-            Err(_) => return Err(self.too_slow()),
-        };
-        if !awaits_continue {
-            linger(body);
+        match self.collect(&mut body).await {
+            Err(refusal) => {
+                // Nobody waits for one that is too slow.
+                if !awaits_continue && refusal.code() != ErrorCode::Timeout {
+                    linger(body);
+                }
+                Err(refusal)
+            }
+            received => received,
         }
-        Err(refusal)
     }
 
     async fn collect(&self, body: &mut Body) -> Result<Received, ServiceError> {
@@ -65,7 +70,15 @@ impl Bodies {
             bytes: Vec::with_capacity(announced as usize),
             share: Share::default(),
         };
-        while let Some(frame) = body.frame().await {
+        let started = Instant::now();
+        loop {
+            let deadline = started + self.time_for(received.bytes.len());
+            let Some(frame) = timeout_at(deadline, body.frame())
+                .await
+                .map_err(|_| self.too_slow())?
+            else {
+                return Ok(received);
+            };
             let frame =
                 frame.map_err(|_| ServiceError::invalid("The request body ended before it was complete."))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -76,7 +89,12 @@ impl Bodies {
             received.share.grow(&self.memory, length)?;
             received.bytes.extend_from_slice(&data);
         }
-        Ok(received)
+    }
+
+    /// How long a body may take of which so many bytes are here.
+    fn time_for(&self, bytes: usize) -> Duration {
+        let at_least_rate = Duration::from_secs_f64(bytes as f64 / limits::BODY_RATE_MIN as f64);
+        (self.grace + at_least_rate).min(self.timeout)
     }
 
     fn too_large(&self) -> ServiceError {
@@ -93,8 +111,10 @@ impl Bodies {
         ServiceError::new(
             ErrorCode::Timeout,
             format!(
-                "The request body did not arrive within {} seconds.",
-                self.timeout.as_secs_f32()
+                "The request body came too slowly: send it within {} seconds, after the first {} at {} KiB a second or more.",
+                self.timeout.as_secs_f32(),
+                self.grace.as_secs_f32(),
+                limits::BODY_RATE_MIN / KIB
             ),
         )
     }
@@ -136,7 +156,7 @@ pub(super) fn linger(mut body: Body) {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
     use std::convert::Infallible;
 
     /// A body without a length, as when it comes in chunks.
@@ -145,13 +165,23 @@ mod tests {
         Body::from_stream(stream::iter((0..chunks).map(chunk)))
     }
 
+    /// Bodies of at most `bytes_max` bytes, each within `timeout`, together at most `memory_max` bytes.
+    fn bodies(bytes_max: usize, timeout: Duration, memory_max: usize) -> Bodies {
+        Bodies::new(&ServerOptions {
+            body_bytes_max: bytes_max,
+            bodies_bytes_max: memory_max,
+            body_timeout: timeout,
+            ..ServerOptions::default()
+        })
+    }
+
     async fn refusal(bodies: &Bodies, body: Body) -> ServiceError {
         bodies.receive(body, true).await.err().unwrap()
     }
 
     #[tokio::test]
     async fn size_is_limited_whether_it_is_announced_or_not() {
-        let bodies = Bodies::new(1000, Duration::from_secs(5), 1 << 20);
+        let bodies = bodies(1000, Duration::from_secs(5), 1 << 20);
         assert_eq!(
             bodies.receive(chunked(10, 100), false).await.unwrap().bytes.len(),
             1000
@@ -165,14 +195,31 @@ mod tests {
 
     #[tokio::test]
     async fn time_is_limited() {
-        let bodies = Bodies::new(1000, Duration::from_millis(20), 1 << 20);
+        let bodies = bodies(1000, Duration::from_millis(20), 1 << 20);
         let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
         assert_eq!(refusal(&bodies, never).await.code(), ErrorCode::Timeout);
     }
 
     #[tokio::test]
+    async fn a_trickle_is_cut_off_and_a_steady_stream_is_not() {
+        let stream = |bytes: usize| {
+            let chunks = stream::unfold((), move |()| async move {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Some((Ok::<_, Infallible>(Bytes::from(vec![b' '; bytes])), ()))
+            });
+            Body::from_stream(chunks.take(40))
+        };
+        let bodies = Bodies::new(&ServerOptions {
+            body_grace: Duration::from_millis(100),
+            ..ServerOptions::default()
+        });
+        assert_eq!(refusal(&bodies, stream(1)).await.code(), ErrorCode::Timeout);
+        assert!(bodies.receive(stream(limits::BODY_RATE_MIN), false).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn memory_is_shared_and_given_back() {
-        let bodies = Bodies::new(8 * KIB, Duration::from_secs(5), 10 * KIB);
+        let bodies = bodies(8 * KIB, Duration::from_secs(5), 10 * KIB);
         let first = bodies.receive(chunked(7, KIB), false).await.unwrap();
         assert_eq!(refusal(&bodies, chunked(4, KIB)).await.code(), ErrorCode::Busy);
         let second = bodies.receive(chunked(3, KIB), false).await.unwrap();

@@ -1,7 +1,7 @@
 //! The REST edge: the HTTP API that existing clients speak.
 //!
 //! ```text
-//! server ── connections, limits, shutdown
+//! server ── accepts, shutdown; connections (who may hold one); connection (deadlines, places)
 //!   router ── request_log ── authentication, request id, one log line, panics
 //!     call ── body (bytes, within limits) ── json (grammar, shapes) ── dto (a request of the service)
 //!       indexes, users, vectors, health, docs ── handlers: open the index, call one use case, reply
@@ -12,6 +12,8 @@
 
 mod body;
 mod call;
+mod connection;
+mod connections;
 mod docs;
 mod dto;
 mod edge;

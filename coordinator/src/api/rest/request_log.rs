@@ -1,6 +1,7 @@
 //! What surrounds every request: who sent it, an id to find it by, one line in the log, and an answer even if its
 //! handler panics.
 //!
+//! The line is a warning if the server failed or was slow, information if the client was refused, and else for debugging.
 //! The line is built from a list of fields that can hold nothing of a client's: no names, ids, keys or values.
 
 use super::edge::Edge;
@@ -9,18 +10,25 @@ use crate::auth::Caller;
 use crate::service::ServiceError;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use sealdex_crypto::random_16;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::Instrument;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The name by which the lines can be switched on and off.
+const TARGET: &str = "sealdex::request";
+
+/// A request that takes as long is told of even if it succeeds, except for the one that has to.
+const SLOW: Duration = Duration::from_secs(2);
+const TRAIN: &str = "/v1/indexes/train";
 
 /// Where a connection comes from.
 #[derive(Clone, Copy)]
@@ -45,21 +53,63 @@ pub(super) async fn observe(State(edge): State<Edge>, mut request: Request, next
     let span = tracing::info_span!("request", request_id);
     let mut response = answer(request, next).instrument(span).await;
 
-    tracing::info!(
+    let line = Line {
         method,
-        route = route.as_ref().map_or("none", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        duration_us = started.elapsed().as_micros() as u64,
-        request_id,
-        caller = caller_kind,
+        route: route.as_ref().map_or("none", MatchedPath::as_str),
+        status: response.status(),
+        duration: started.elapsed(),
+        request_id: &request_id,
+        caller: caller_kind,
         bytes_in,
-        bytes_out = response.body().size_hint().exact(),
-        "request"
-    );
+        bytes_out: response.body().size_hint().exact(),
+    };
+    line.log();
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// What the log tells of a request.
+struct Line<'a> {
+    method: &'static str,
+    route: &'a str,
+    status: StatusCode,
+    duration: Duration,
+    request_id: &'a str,
+    caller: &'static str,
+    bytes_in: Option<u64>,
+    bytes_out: Option<u64>,
+}
+
+impl Line<'_> {
+    /// Every request would be a line too many on a busy server: those that succeed are told of only to who asks.
+    fn log(&self) {
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: TARGET,
+                    method = self.method,
+                    route = self.route,
+                    status = self.status.as_u16(),
+                    duration_us = self.duration.as_micros() as u64,
+                    request_id = self.request_id,
+                    caller = self.caller,
+                    bytes_in = self.bytes_in,
+                    bytes_out = self.bytes_out,
+                    "request"
+                )
+            };
+        }
+        let slow = self.duration >= SLOW && self.route != TRAIN;
+        if self.status.is_server_error() || slow {
+            line!(warn);
+        } else if self.status.is_client_error() {
+            line!(info);
+        } else {
+            line!(debug);
+        }
+    }
 }
 
 async fn answer(request: Request, next: Next) -> Response {

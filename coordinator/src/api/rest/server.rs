@@ -1,23 +1,20 @@
-//! Connections: accepting them, serving HTTP on them, and letting them finish when the server is to stop.
+//! The server: accepts connections, finds each a place, and lets requests finish when it is to stop.
 
 use super::body::Bodies;
+use super::connection;
+use super::connections::Connections;
 use super::edge::Edge;
-use super::request_log::Peer;
 use super::router::router;
 use crate::auth::Authenticator;
 use crate::service::Service;
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
+use axum::Router;
+use hyper_util::server::graceful::GracefulShutdown;
 use sealdex_core::limits;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -31,12 +28,18 @@ pub struct ServerOptions {
     pub body_bytes_max: usize,
     /// Bytes of all request bodies under way.
     pub bodies_bytes_max: usize,
-    /// How long a request's head may take, and how long a connection may be idle.
+    /// How long a request's head may take from its first byte on.
     pub header_timeout: Duration,
-    /// How long a request's body may take.
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// How long a request's body may take in all.
     pub body_timeout: Duration,
-    /// Connections at a time; more wait to be accepted.
+    /// How long a body may be slower than [`limits::BODY_RATE_MIN`].
+    pub body_grace: Duration,
+    /// Connections at a time. One more takes the place of one that waits, or is told to come back.
     pub connections_max: usize,
+    /// Connections of one remote address at a time. A proxy in front is one address.
+    pub connections_per_address: usize,
     /// How long requests under way may go on when the server is to stop.
     pub drain_timeout: Duration,
 }
@@ -46,9 +49,12 @@ impl Default for ServerOptions {
         Self {
             body_bytes_max: limits::BODY_BYTES_MAX,
             bodies_bytes_max: 8 * limits::BODY_BYTES_MAX,
-            header_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(60),
-            connections_max: 1024,
+            header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(120),
+            body_grace: Duration::from_secs(10),
+            connections_max: limits::CONNECTIONS_MAX,
+            connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -62,63 +68,54 @@ pub async fn serve(
     options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let bodies = Bodies::new(
-        options.body_bytes_max,
-        options.body_timeout,
-        options.bodies_bytes_max,
-    );
     let router = router(Edge {
         service,
         authenticator: auth,
-        bodies,
+        bodies: Bodies::new(&options),
     });
-    run(listener, router, &options, shutdown).await;
+    run(listener, router, options, shutdown).await;
     Ok(())
 }
 
 async fn run(
     listener: TcpListener,
     router: Router,
-    options: &ServerOptions,
+    options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let permits = Arc::new(Semaphore::new(options.connections_max));
+    let connections = Connections::new(&options);
+    let options = Arc::new(options);
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut serving = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (stream, peer, permit) = accept(&listener, &permits) => {
-                let router = router.clone().layer(Extension(Peer(peer.ip())));
-                let connection = connection(stream, router, options.header_timeout, graceful.watcher());
-                connections.spawn(hold(permit, connection));
+            Some(_) = serving.join_next() => {}
+            (stream, peer) = accept(&listener) => {
+                // Without a place the stream is dropped, which closes it.
+                if let Some(seat) = connections.admit(peer.ip()) {
+                    let (router, options, watcher) = (router.clone(), options.clone(), graceful.watcher());
+                    serving.spawn(async move {
+                        connection::serve(stream, peer.ip(), seat, router, &options, watcher).await;
+                    });
+                }
             }
         }
     }
     drop(listener);
     if timeout(options.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!(
-            connections = connections.len(),
+            connections = serving.len(),
             "stopped before all requests were done"
         );
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let permit = permits
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, permit),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -127,28 +124,10 @@ async fn accept(
     }
 }
 
-async fn hold(_permit: OwnedSemaphorePermit, connection: impl Future<Output = ()>) {
-    connection.await;
-}
-
-async fn connection(stream: TcpStream, router: Router, header_timeout: Duration, watcher: Watcher) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::routing::get;
-    use std::time::Instant;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
@@ -178,7 +157,7 @@ mod tests {
             run(
                 listener,
                 Router::new().route("/slow", get(slow)),
-                &options,
+                options,
                 shutdown,
             )
             .await;
@@ -212,7 +191,6 @@ mod tests {
         })
         .await;
         assert_eq!(answer(send(running.address, b"GET /slow HT").await).await, "");
-        assert_eq!(answer(send(running.address, b"").await).await, "");
     }
 
     #[tokio::test]
@@ -242,18 +220,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_limit_wait_their_turn() {
-        let options = ServerOptions {
-            connections_max: 1,
-            header_timeout: SLOW,
+    async fn a_connection_that_stays_idle_is_closed() {
+        let idle_timeout = Duration::from_millis(50);
+        let running = start(ServerOptions {
+            idle_timeout,
             ..ServerOptions::default()
-        };
-        let running = start(options).await;
+        })
+        .await;
+        assert_eq!(answer(send(running.address, b"").await).await, "");
+        assert!(
+            answer(send(running.address, REQUEST).await)
+                .await
+                .ends_with("done"),
+            "an answer takes longer than a connection may be idle"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_takes_the_place_of_an_idle_connection_or_is_told_to_come_back() {
+        let running = start(ServerOptions {
+            connections_max: 1,
+            ..ServerOptions::default()
+        })
+        .await;
         let idle = send(running.address, b"").await;
-        let started = Instant::now();
-        let waiting = send(running.address, REQUEST).await;
+        sleep(SLOW / 6).await;
+        let served = send(running.address, REQUEST).await;
         assert_eq!(answer(idle).await, "");
-        assert!(answer(waiting).await.ends_with("done"));
-        assert!(started.elapsed() >= 2 * SLOW - Duration::from_millis(50));
+        sleep(SLOW / 6).await;
+        let refused = answer(send(running.address, REQUEST).await).await;
+        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+        assert!(refused.to_lowercase().contains("retry-after: 1"), "{refused}");
+        assert!(refused.to_lowercase().contains("connection: close"), "{refused}");
+        assert!(answer(served).await.ends_with("done"));
     }
 }

@@ -93,7 +93,10 @@ impl Bench {
             let current = candidates
                 .iter()
                 .zip(distances)
-                .filter_map(|((_, label, _), resolved)| Some((resolved?.distance, *label)));
+                .filter_map(|((_, label, op), resolved)| {
+                    let resolved = resolved.filter(|resolved| resolved.op == *op)?;
+                    Some((resolved.distance, *label))
+                });
             found.extend(current);
         }
         found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -113,7 +116,7 @@ impl Bench {
             queries: queries.into(),
             dimension: self.model.dimension,
             candidates,
-            as_it_is_now: false,
+            filter: None,
         }
     }
 

@@ -47,6 +47,7 @@ async fn fetch(bench: &Bench, id: &str, fields: Fields) -> Result<(), ShardError
         precision,
         fields,
         items: vec![(label, None)],
+        bytes_max: usize::MAX,
     };
     bench
         .node
@@ -188,6 +189,7 @@ async fn a_damaged_locator() {
         fields,
         after: None,
         limit: 1,
+        bytes_max: usize::MAX,
     };
     assert_eq!(
         bench.node.walk(request).await.err(),

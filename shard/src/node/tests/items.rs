@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use sealdex_core::{Metric, Op, Precision};
-use sealdex_index::dataplane::{FetchRequest, Fetched, Fields, ShardError, WalkRequest};
+use sealdex_index::dataplane::{FetchRequest, Fetched, Fields, ShardError, WalkReply, WalkRequest};
 use sealdex_proto::partition as wire;
 use sealdex_proto::partition::entry::Command;
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ async fn fetch(bench: &Bench, id: &str, op: Option<Op>, fields: Fields) -> Optio
         precision,
         fields,
         items: vec![(label, op)],
+        bytes_max: 0,
     };
     bench.node.fetch(request).await.unwrap().remove(0)
 }
@@ -38,20 +39,22 @@ async fn walk(bench: &Bench, limit: usize) -> BTreeMap<String, Fetched> {
                 fields: ALL,
                 after,
                 limit,
+                bytes_max: 3_000,
             };
-            let items = bench.node.walk(request).await.unwrap();
+            let WalkReply { items, next } = bench.node.walk(request).await.unwrap();
+            assert!((1..=limit).contains(&items.len()) || all.is_empty() && next.is_none());
+            assert!(next.is_none() || next == items.last().map(|item| item.label));
             assert!(items.is_sorted_by(|a, b| a.label < b.label));
             assert!(
                 items
                     .iter()
                     .all(|item| after.is_none_or(|after| after < item.label))
             );
-            let finished = items.len() < limit;
-            after = items.last().map(|item| item.label).or(after);
             all.extend(items.into_iter().map(|item| (item.id.clone(), item)));
-            if finished {
+            if next.is_none() {
                 break;
             }
+            after = next;
         }
     }
     all
@@ -139,8 +142,9 @@ async fn the_order_asked_for_is_kept() {
         precision: bench.precision,
         fields,
         items,
+        bytes_max: usize::MAX,
     };
-    let fetched = bench.node.fetch(request).await.unwrap();
+    let fetched = bench.node.fetch(request.clone()).await.unwrap();
     assert_eq!(fetched.len(), ids.len());
     for (id, item) in ids.iter().zip(fetched) {
         assert_eq!(
@@ -148,6 +152,32 @@ async fn the_order_asked_for_is_kept() {
             bench.items.contains_key(id).then(|| id.clone())
         );
     }
+}
+
+#[tokio::test]
+async fn a_reply_ends_where_it_is_full() {
+    let vectors = Numbers(16).rows(600, 64);
+    let mut bench = Bench::new(false, Metric::Euclidean, &vectors).await;
+    bench.upsert("i", 0, &vectors).await;
+    let partition = bench.home(&bench.labels.item("i0")).partition;
+    let of_partition = |id: &String| bench.home(&bench.labels.item(id)).partition == partition;
+    let ids: Vec<String> = (0..600).map(|n| format!("i{n}")).filter(of_partition).collect();
+    let mut request = FetchRequest {
+        target: target(partition),
+        precision: bench.precision,
+        fields: ALL,
+        items: ids.iter().map(|id| (bench.labels.item(id), None)).collect(),
+        bytes_max: 40 * 64 * 4,
+    };
+    let mut fetched = Vec::new();
+    while !request.items.is_empty() {
+        let items = bench.node.fetch(request.clone()).await.unwrap();
+        let bytes: usize = items.iter().flatten().map(|item| item.bytes).sum();
+        assert!(!items.is_empty() && bytes < 2 * request.bytes_max, "{bytes}");
+        request.items.drain(..items.len());
+        fetched.extend(items.into_iter().map(|item| item.unwrap().id));
+    }
+    assert_eq!(fetched, ids);
 }
 
 #[tokio::test]
@@ -268,6 +298,7 @@ async fn an_index_that_was_dropped_is_gone() {
         fields: ALL,
         after: None,
         limit: 10,
+        bytes_max: usize::MAX,
     };
     assert_eq!(
         bench.node.walk(request.clone()).await.err(),

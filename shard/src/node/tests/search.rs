@@ -6,6 +6,7 @@ use crate::scan::{Access, search_listed};
 use parking_lot::Mutex;
 use sealdex_core::{ClusterLabel, Generation, Metric, Op, PartitionId, Precision};
 use sealdex_index::dataplane::{ResolveRequest, Resolved, ScanRequest, ShardError};
+use sealdex_index::filter::Filter;
 use sealdex_proto::partition as wire;
 use sealdex_proto::partition::entry::Command;
 use serde_json::json;
@@ -239,24 +240,24 @@ async fn many_candidates_resolve_in_their_order() {
         .filter(|(id, _)| bench.home(&bench.labels.item(id)).partition == partition);
     let here: Vec<_> = here.collect();
     let mut candidates = Vec::new();
-    let (mut expected, mut everyone) = (Vec::new(), Vec::new());
+    // Those that were written anew since they were scanned count as they are now, if they still match.
+    let (mut matching, mut everyone) = (Vec::new(), Vec::new());
     for (n, (id, item)) in here.iter().chain(&here).chain(&here).enumerate() {
         let (query, stale) = (n % 2, n % 7 == 0);
         let op = if stale { Op([0; 16]) } else { item.op };
         candidates.push((query as u32, bench.labels.item(id), op));
         let distance = sealdex_index::distance::exact(Metric::Cosine, &queries[query], &item.vector);
         let op = item.op;
-        expected.push((!stale).then_some(Resolved { op, distance }));
+        matching.push((!stale || item.colour == 3).then_some(Resolved { op, distance }));
         everyone.push(Some(Resolved { op, distance }));
     }
     assert!(candidates.len() > 1024);
     let request = bench.resolve_request(partition, &queries[..2].concat(), candidates);
-    assert_eq!(bench.node.resolve(request.clone()).await.unwrap(), expected);
-    let as_it_is_now = ResolveRequest {
-        as_it_is_now: true,
-        ..request
-    };
-    assert_eq!(bench.node.resolve(as_it_is_now).await.unwrap(), everyone);
+    assert_eq!(bench.node.resolve(request.clone()).await.unwrap(), everyone);
+    assert!(matching.iter().filter(|resolved| resolved.is_none()).count() > 100);
+    let filter = Filter::parse(&json!({"colour": 3})).unwrap().map(Arc::new);
+    let filtered = ResolveRequest { filter, ..request };
+    assert_eq!(bench.node.resolve(filtered).await.unwrap(), matching);
     let misplaced = vec![(2, bench.labels.item(here[0].0), here[0].1.op)];
     let request = bench.resolve_request(partition, &queries[..2].concat(), misplaced);
     assert_eq!(

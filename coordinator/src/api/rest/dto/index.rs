@@ -108,7 +108,10 @@ pub(crate) struct RotateRequest {
 impl RotateRequest {
     /// The present key and the one that takes its place.
     pub(crate) fn into_parts(self) -> Result<(KeyInput, NewKey), ServiceError> {
-        let new = match (self.new_index_key.into_input()?, self.new_kms_name) {
+        let new = match (
+            self.new_index_key.into_input_of("new_index_key")?,
+            self.new_kms_name,
+        ) {
             (KeyInput::Absent, Some(slot)) => NewKey::Slot(slot),
             (key, None) => NewKey::Owned(key),
             (_, Some(_)) => {

@@ -203,6 +203,12 @@ fn include(names: &[String]) -> Include {
 
 fn same_length(sent: QueryVectors) -> Result<Vectors, ServiceError> {
     let length = sent.lengths.first().copied().unwrap_or_default();
+    if length == 0 {
+        return Err(ServiceError::invalid(format!(
+            "query_vectors: the vector at index 0 is empty; send vectors of as many numbers as the index's dimension, 1 to {}.",
+            limits::DIMENSION_MAX
+        )));
+    }
     if let Some(index) = sent.lengths.iter().position(|&other| other != length) {
         return Err(ServiceError::invalid(format!(
             "The query vector at index {index} has {} numbers, but the first has {length}; all must have the same dimension.",
@@ -281,7 +287,10 @@ mod tests {
             (json!({}), "no vector"),
             (json!({"query_vectors": null}), "no vector"),
             (json!({"query_vectors": []}), "no vector"),
-            (json!({"query_vectors": [[]]}), "dimension must be between 1"),
+            (
+                json!({"query_vectors": [[]]}),
+                "query_vectors: the vector at index 0 is empty",
+            ),
             (
                 json!({"query_contents": "text"}),
                 "Index was not set up for automatic embedding generation",

@@ -11,7 +11,13 @@ pub(crate) struct SentKey(Result<KeyInput, KeyError>);
 impl SentKey {
     /// The key, unless it is not hexadecimal.
     pub(crate) fn into_input(self) -> Result<KeyInput, ServiceError> {
-        Ok(self.0?)
+        self.into_input_of("index_key")
+    }
+
+    /// The same of a key that was sent as `field`.
+    pub(crate) fn into_input_of(self, field: &str) -> Result<KeyInput, ServiceError> {
+        self.0
+            .map_err(|error| ServiceError::new(error.code(), format!("{field}: {error}.")))
     }
 }
 

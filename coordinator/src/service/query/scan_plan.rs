@@ -1,8 +1,8 @@
-//! From queries to what each partition is asked to scan. Pure computing.
+//! Which clusters each partition is asked to scan for a query. Pure computing.
 
-use super::Query;
-use super::session::LoadedModel;
-use rayon::prelude::*;
+use super::breadth::Breadth;
+use crate::service::Query;
+use crate::service::session::LoadedModel;
 use sealdex_core::{PartitionId, Placement};
 use sealdex_index::dataplane::{ClusterProbe, ScanQuery};
 use std::collections::{BTreeMap, HashMap};
@@ -15,15 +15,14 @@ pub(super) struct ScanPlan {
 }
 
 impl ScanPlan {
-    /// `open` are positions of queries; each looks into `probes` clusters and keeps `candidates` rows.
     pub(super) fn new(
         query: &Query,
         model: &LoadedModel,
         placement: &Placement,
         open: &[u32],
-        probes: usize,
-        candidates: usize,
+        breadth: Breadth,
     ) -> Self {
+        use rayon::prelude::*;
         let dimension = query.vectors.dimension().get();
         let routed: Vec<_> = open
             .par_iter()
@@ -35,9 +34,10 @@ impl ScanPlan {
                 let scan = ScanQuery {
                     scorer,
                     filter: query.filter.clone(),
-                    keep: candidates,
+                    // One more tells whether those left out begin with a tie.
+                    keep: breadth.candidates.saturating_add(1),
                 };
-                (scan, model.model.route(&prepared, probes))
+                (scan, model.model.route(&prepared, breadth.probes))
             })
             .collect();
         // Clusters in the order in which the first query that asks for them comes to them: near ones first, so that

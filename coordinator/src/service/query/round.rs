@@ -1,0 +1,266 @@
+//! One attempt at a query on one generation: scan, merge, resolve, and widen until enough was found or everything was
+//! looked at.
+
+use super::Interrupted;
+use super::breadth::{Breadth, Found, Horizon, Verdict};
+use super::scan_plan::ScanPlan;
+use crate::domain::IndexRecord;
+use crate::service::fitness;
+use crate::service::session::{LoadedModel, Session};
+use crate::service::{Query, Service};
+use futures_util::future::try_join_all;
+use sealdex_core::{Generation, ItemLabel, Op, PartitionId};
+use sealdex_index::dataplane::{Candidate, ResolveRequest, Resolved, ScanRequest, ShardError};
+use sealdex_index::filter::Filter;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Candidates that are looked at together: bounds the memory of a request, some 100 bytes each.
+const CANDIDATES_TOGETHER_MAX: usize = 1 << 20;
+
+/// A row that is current, and its exact distance.
+#[derive(Clone, Copy)]
+pub(super) struct Neighbour {
+    pub(super) distance: f64,
+    pub(super) label: ItemLabel,
+    pub(super) op: Op,
+    /// Of the row that led to it.
+    estimate: f32,
+}
+
+/// One attempt at a query on one generation.
+pub(super) struct Round<'a> {
+    pub(super) service: &'a Service,
+    pub(super) record: &'a IndexRecord,
+    pub(super) session: &'a Session,
+    pub(super) query: &'a Arc<Query>,
+    pub(super) model: &'a Arc<LoadedModel>,
+    /// Items in the index.
+    pub(super) everything: u64,
+    /// The query's, to be shared.
+    pub(super) filter: Option<Arc<Filter>>,
+}
+
+impl Round<'_> {
+    /// For each query its nearest current rows, best first: `top_k`, and those that tie with the last of them.
+    pub(super) async fn run(&self) -> Result<Vec<Vec<Neighbour>>, Interrupted> {
+        let queries = self.query.vectors.len();
+        let mut found: Vec<Vec<Neighbour>> = vec![Vec::new(); queries];
+        let horizon = Horizon {
+            query: self.query,
+            model: &self.model.model,
+            everything: self.everything,
+        };
+        let mut work = vec![((0..queries as u32).collect::<Vec<u32>>(), horizon.first())];
+        while let Some((mut open, breadth)) = work.pop() {
+            let together = (CANDIDATES_TOGETHER_MAX / breadth.candidates.max(1)).max(1);
+            if open.len() > together {
+                work.push((open.split_off(together), breadth));
+            }
+            let scanned = self.scan(&open, breadth).await?;
+            let resolved = self.resolve(&open, &scanned.candidates).await?;
+            let mut still_open = Vec::new();
+            let mut wanted_probes = breadth.probes;
+            let mut lost = 0;
+            for (
+                position,
+                Resolution {
+                    mut neighbours,
+                    order,
+                },
+            ) in resolved.into_iter().enumerate()
+            {
+                keep_nearest(&mut neighbours, self.query.top_k);
+                let cut = scanned.cuts[position];
+                let outcome = Found {
+                    scored: scanned.scored[position],
+                    live: order.len(),
+                    tied: cut.is_some_and(|cut| neighbours.iter().any(|found| found.estimate >= cut)),
+                    misled: fitness::misled(self.model.model.quantiser.codec(), &order),
+                };
+                lost += usize::from(outcome.misled);
+                found[open[position] as usize] = neighbours;
+                if let Verdict::Widen { probes } = horizon.judge(breadth, &outcome) {
+                    still_open.push(open[position]);
+                    wanted_probes = wanted_probes.max(probes);
+                }
+            }
+            if breadth == horizon.first() {
+                self.session.fitness.lock().note(open.len(), lost);
+            }
+            if still_open.is_empty() {
+                continue;
+            }
+            // With nothing left to widen, what was found is what there is.
+            if let Some(wider) = horizon.wider(breadth, wanted_probes) {
+                work.push((still_open, wider));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn scan(&self, open: &[u32], breadth: Breadth) -> Result<Scanned, Interrupted> {
+        let plan = {
+            let (query, model, open) = (self.query.clone(), self.model.clone(), open.to_vec());
+            let placement = self.service.fanout.placement.clone();
+            self.service
+                .cpu
+                .run(move || ScanPlan::new(&query, &model, &placement, &open, breadth))
+                .await?
+        };
+        let generation: Generation = self.model.model.generation;
+        let queries = plan.queries;
+        let scans = plan.probes.into_iter().map(|(partition, probes)| {
+            let queries = &queries;
+            async move {
+                self.service
+                    .fanout
+                    .leased(self.session, partition, |target| {
+                        let (probes, queries) = (probes.clone(), queries.clone());
+                        self.service.fanout.shards.scan(ScanRequest {
+                            target,
+                            generation,
+                            probes,
+                            queries,
+                        })
+                    })
+                    .await
+            }
+        });
+        let mut merged = Scanned {
+            candidates: vec![Vec::new(); open.len()],
+            scored: vec![0; open.len()],
+            cuts: Vec::with_capacity(open.len()),
+        };
+        for reply in try_join_all(scans).await? {
+            for (into, from) in merged.candidates.iter_mut().zip(reply.candidates) {
+                into.extend(from);
+            }
+            for (into, from) in merged.scored.iter_mut().zip(reply.scored) {
+                *into += from;
+            }
+        }
+        for candidates in &mut merged.candidates {
+            merged.cuts.push(keep_best(candidates, breadth.candidates));
+        }
+        Ok(merged)
+    }
+
+    /// For each query the items of its candidates with their exact distances. Those of candidates that are not current
+    /// are answered as they are now; what is near the query may still be behind them.
+    async fn resolve(
+        &self,
+        open: &[u32],
+        candidates: &[Vec<Candidate>],
+    ) -> Result<Vec<Resolution>, Interrupted> {
+        let mut by_home: BTreeMap<PartitionId, Vec<(u32, Candidate)>> = BTreeMap::new();
+        for (position, of_query) in candidates.iter().enumerate() {
+            for candidate in of_query {
+                let home = self.service.fanout.placement.of_item(&candidate.label);
+                by_home
+                    .entry(home)
+                    .or_default()
+                    .push((position as u32, *candidate));
+            }
+        }
+        let dimension = self.query.vectors.dimension();
+        let values: Arc<[f32]> = open
+            .iter()
+            .flat_map(|&q| &self.query.vectors.values()[q as usize * dimension.get()..][..dimension.get()])
+            .copied()
+            .collect();
+        let resolves = by_home.into_iter().map(|(partition, of_home)| {
+            let values = &values;
+            async move {
+                let reply = self
+                    .service
+                    .fanout
+                    .leased(self.session, partition, |target| {
+                        self.service.fanout.shards.resolve(ResolveRequest {
+                            target,
+                            metric: self.record.metric,
+                            precision: self.record.precision,
+                            queries: values.clone(),
+                            dimension,
+                            candidates: of_home
+                                .iter()
+                                .map(|(query, row)| (*query, row.label, row.op))
+                                .collect(),
+                            filter: self.filter.clone(),
+                        })
+                    })
+                    .await?;
+                Ok::<_, ShardError>((of_home, reply))
+            }
+        });
+        let mut found = vec![Resolution::default(); open.len()];
+        for (of_home, reply) in try_join_all(resolves).await? {
+            for ((position, row), resolved) in of_home.into_iter().zip(reply) {
+                if let Some(Resolved { op, distance }) = resolved {
+                    let of_query = &mut found[position as usize];
+                    of_query.neighbours.push(Neighbour {
+                        distance,
+                        label: row.label,
+                        op,
+                        estimate: row.estimate,
+                    });
+                    if op == row.op {
+                        of_query.order.push((row.estimate, distance));
+                    }
+                }
+            }
+        }
+        for Resolution { neighbours, .. } in &mut found {
+            // Rows of two writes of one item are that item once.
+            neighbours.sort_unstable_by_key(|neighbour| neighbour.label);
+            neighbours.dedup_by_key(|neighbour| neighbour.label);
+        }
+        Ok(found)
+    }
+}
+
+/// What became of one query's candidates.
+#[derive(Clone, Default)]
+struct Resolution {
+    neighbours: Vec<Neighbour>,
+    /// Estimate and exact distance of each candidate that is current.
+    order: Vec<(f32, f64)>,
+}
+
+struct Scanned {
+    candidates: Vec<Vec<Candidate>>,
+    scored: Vec<u64>,
+    /// For each query, the estimate of the last candidate if the first that was left out has the same.
+    cuts: Vec<Option<f32>>,
+}
+
+/// Keeps the `keep` candidates of smallest estimate, each row once. Returns the greatest estimate kept if it is also that
+/// of one left out.
+fn keep_best(candidates: &mut Vec<Candidate>, keep: usize) -> Option<f32> {
+    candidates.sort_unstable_by(|a, b| {
+        a.estimate
+            .total_cmp(&b.estimate)
+            .then_with(|| (a.label, a.op).cmp(&(b.label, b.op)))
+    });
+    candidates.dedup_by(|a, b| (a.label, a.op) == (b.label, b.op));
+    let left_out = candidates.get(keep).map(|candidate| candidate.estimate);
+    candidates.truncate(keep);
+    candidates
+        .last()
+        .map(|last| last.estimate)
+        .filter(|last| left_out == Some(*last))
+}
+
+/// Sorts by distance and keeps the first `top_k` together with all that tie with the last of them.
+fn keep_nearest(neighbours: &mut Vec<Neighbour>, top_k: usize) {
+    neighbours.sort_unstable_by(|a, b| {
+        a.distance
+            .total_cmp(&b.distance)
+            .then_with(|| a.label.cmp(&b.label))
+    });
+    neighbours.dedup_by(|a, b| a.label == b.label);
+    if let Some(last) = neighbours.get(top_k.saturating_sub(1)).map(|n| n.distance) {
+        let end = neighbours.partition_point(|n| n.distance <= last);
+        neighbours.truncate(end);
+    }
+}

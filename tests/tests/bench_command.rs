@@ -1,0 +1,90 @@
+//! `sealdex bench` against a real server: what cannot work is refused before time is spent, and a run that is stopped leaves no
+//! index behind.
+#![allow(clippy::unwrap_used)]
+
+use sealdex_tests::server::{Home, Server, binary};
+use serde_json::Value;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn bench(url: &str, options: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .args(["bench", "--url", url])
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}", server.http.address())
+}
+
+async fn indexes(server: &Server) -> Vec<Value> {
+    let listed = server.http.get("/v1/indexes/list").await.unwrap().ok();
+    listed["indexes"].as_array().unwrap().clone()
+}
+
+#[track_caller]
+fn refused(output: &Output, cure: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(cure) && !said.contains("panicked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_work_is_refused_before_the_run() {
+    let home = Home::new();
+    let server = home.start().await;
+    let nowhere = home.data().join("no/such/folder/report.json");
+    let output = bench(&url(&server), &["-o", nowhere.to_str().unwrap()])
+        .output()
+        .unwrap();
+    refused(&output, "choose another --output");
+    for shape in ["clustered:99999999999x99999", "clustered:99999999999999x128"] {
+        let output = bench(&url(&server), &["--generate", shape]).output().unwrap();
+        refused(&output, "--generate");
+    }
+    assert_eq!(indexes(&server).await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_stopped_deletes_its_index_and_reports_what_it_saw() {
+    let home = Home::new();
+    let server = home.start().await;
+    for signal in ["-TERM", "-INT"] {
+        let report = home.data().with_file_name(format!("report{signal}.json"));
+        let options = [
+            "--generate",
+            "clustered:100000x32:8",
+            "--batch",
+            "20",
+            "--max-queries",
+            "10",
+            "-o",
+            report.to_str().unwrap(),
+        ];
+        let mut run = bench(&url(&server), &options).spawn().unwrap();
+        until_it_has_an_index(&server, &mut run).await;
+        let sent = Command::new("kill")
+            .args([signal, &run.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+        let output = run.wait_with_output().unwrap();
+        refused(&output, "interrupted");
+        assert_eq!(indexes(&server).await, Vec::<Value>::new(), "after {signal}");
+        let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+        assert_eq!(report["error"], "interrupted");
+    }
+}
+
+async fn until_it_has_an_index(server: &Server, run: &mut Child) {
+    let given_up = Instant::now() + Duration::from_secs(60);
+    while indexes(server).await.is_empty() {
+        assert!(run.try_wait().unwrap().is_none(), "the run has ended by itself");
+        assert!(Instant::now() < given_up, "the run never makes an index");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
