@@ -176,4 +176,4 @@ async fn bodies_and_headers_that_trickle_are_cut_off() {
 }
 
 /// The server's own limits are well below this.
-const TRICKLE_TIME_MAX: Duration = Duration::from_secs(150);
+const TRICKLE_TIME_MAX: Duration = Duration::from_secs(40);

@@ -129,8 +129,8 @@ impl Table {
         if held >= self.per_address || (held >= FEW && self.seated + reserve >= self.max) {
             return self.displace(|owner, _| owner == address);
         }
-        // Never at the expense of an address that holds fewer.
-        self.seated < self.max || self.displace(|_, others| others > held)
+        // Never at the expense of another address that holds no more.
+        self.seated < self.max || self.displace(|owner, others| owner == address || others > held)
     }
 
     /// Takes the place of a waiting connection of those addresses that `may` accepts by name and number of connections.
@@ -162,15 +162,15 @@ impl Table {
 }
 
 /// Displaces the one that waits longest, before all others one that was never served.
-fn displace_one<'a>(holders: impl Iterator<Item = &'a Arc<Holder>>) -> Option<Arc<Holder>> {
-    let mut waiting: Vec<_> = holders
-        .filter_map(|holder| Some((holder.claim()?, holder)))
-        .collect();
-    waiting.sort_unstable_by_key(|(claim, _)| *claim);
-    // One that has begun a request since it was looked at stays.
-    waiting
-        .into_iter()
-        .find_map(|(_, holder)| holder.displace().then(|| holder.clone()))
+fn displace_one<'a>(holders: impl Iterator<Item = &'a Arc<Holder>> + Clone) -> Option<Arc<Holder>> {
+    loop {
+        let waiting = holders.clone().filter_map(|holder| Some((holder.claim()?, holder)));
+        let (_, first) = waiting.min_by_key(|(claim, _)| *claim)?;
+        // One that has begun a request since it was looked at stays.
+        if first.displace() {
+            return Some(first.clone());
+        }
+    }
 }
 
 fn leave(holders: &mut Vec<Arc<Holder>>, holder: &Arc<Holder>) -> bool {
@@ -250,7 +250,8 @@ impl Holder {
     /// How good a claim a waiting connection has to its place: the least goes first.
     fn claim(&self) -> Option<(bool, Instant)> {
         let state = self.state.lock();
-        (state.stage != Stage::Request).then_some((state.served, state.since))
+        let waits = state.stage != Stage::Request && !state.displaced;
+        waits.then_some((state.served, state.since))
     }
 
     fn displace(&self) -> bool {

@@ -240,6 +240,7 @@ mod tests {
     async fn a_newcomer_takes_the_place_of_an_idle_connection_or_is_told_to_come_back() {
         let running = start(ServerOptions {
             connections_max: 1,
+            idle_timeout: 2 * SLOW,
             ..ServerOptions::default()
         })
         .await;

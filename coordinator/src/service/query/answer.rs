@@ -160,3 +160,48 @@ fn rank(
     };
     ranked.into_iter().map(hit).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sealdex_core::Op;
+
+    fn neighbours(distances: &[f64]) -> Vec<Neighbour> {
+        let neighbour = |(n, distance): (usize, &f64)| Neighbour {
+            distance: *distance,
+            label: ItemLabel([n as u8; 16]),
+            op: Op([0; 16]),
+            estimate: 0.0,
+        };
+        distances.iter().enumerate().map(neighbour).collect()
+    }
+
+    #[test]
+    fn of_those_that_tie_with_the_last_the_first_ids_stay() {
+        let mut found = neighbours(&[1.0, 2.0, 2.0, 2.0, 2.0]);
+        let ids: HashMap<_, _> = [(1, "d"), (2, "b"), (3, "a"), (4, "c")]
+            .map(|(n, id)| (ItemLabel([n; 16]), id.to_owned()))
+            .into();
+        assert_eq!(tied_with_last(&found, 3).map(<[_]>::len), Some(4));
+        assert!(!settle_ties(&mut found, 3, &ids));
+        let kept: Vec<u8> = found.iter().map(|neighbour| neighbour.label.0[0]).collect();
+        assert_eq!(kept, [0, 3, 2]);
+    }
+
+    #[test]
+    fn one_that_is_gone_is_noticed_and_leaves_its_place() {
+        let mut found = neighbours(&[2.0, 2.0, 2.0]);
+        let ids: HashMap<_, _> = [(0, "b"), (2, "a")]
+            .map(|(n, id)| (ItemLabel([n; 16]), id.to_owned()))
+            .into();
+        assert!(settle_ties(&mut found, 1, &ids));
+        assert_eq!((found.len(), found[0].label), (1, ItemLabel([2; 16])));
+    }
+
+    #[test]
+    fn without_more_than_enough_there_is_nothing_to_settle() {
+        for top_k in [3, 4] {
+            assert!(tied_with_last(&neighbours(&[1.0, 2.0, 2.0]), top_k).is_none());
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(super) struct Neighbour {
     pub(super) label: ItemLabel,
     pub(super) op: Op,
     /// Of the row that led to it.
-    estimate: f32,
+    pub(super) estimate: f32,
 }
 
 /// One attempt at a query on one generation.
