@@ -2,10 +2,12 @@
 
 use super::access::Access;
 use super::fetch::read_items;
+use crate::partition::Locator;
 use crate::storage::{Family, item_of, prefix_end};
+use sealdex_core::ItemLabel;
 use sealdex_index::dataplane::{Fetched, ShardError, WalkRequest};
 
-/// The next items, at most `limit`.
+/// The next items, at most `limit`. Those in the inbox are not among them: nobody here can open one.
 pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<Vec<Fetched>, ShardError> {
     access.check_known()?;
     let records = access.records();
@@ -18,8 +20,8 @@ pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<Vec<Fetched
     let view = access.database.snapshot().uncached();
     let labels = view
         .range(Family::Locators, &from, prefix_end(&records.index()))
+        .filter_map(|record| record.and_then(|(key, value)| placed(&key, &value)).transpose())
         .take(request.limit)
-        .map(|record| item_of(&record?.0).ok_or(ShardError::Corrupt("locator")))
         .collect::<Result<Vec<_>, _>>()?;
     let items = read_items(access, &view, request.precision, request.fields, &labels)?;
     // A locator without records: read as of one moment, so it is damage.
@@ -27,4 +29,12 @@ pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<Vec<Fetched
         .into_iter()
         .map(|item| item.ok_or(ShardError::Corrupt("item")))
         .collect()
+}
+
+/// The item of a locator, unless it is in the inbox.
+fn placed(key: &[u8], locator: &[u8]) -> Result<Option<ItemLabel>, ShardError> {
+    let damaged = ShardError::Corrupt("locator");
+    let label = item_of(key).ok_or(damaged.clone())?;
+    let locator = Locator::decode(locator).ok_or(damaged)?;
+    Ok((!locator.in_inbox).then_some(label))
 }
