@@ -2,13 +2,14 @@
 //! both when nobody uses them.
 
 use super::ServiceError;
+use super::inbox::OpenedInbox;
 use super::session::{Session, Upkeep, Writer};
 use crate::domain::{IndexRecord, KeyEnvelope, KeySource, PublicKeys, UserRecord};
 use parking_lot::{Mutex, RwLock};
 use sealdex_core::{ErrorCode, IndexId, KeyEpoch, PartitionId, Placement, UserId};
 use sealdex_crypto::{
-    AdminPublicKey, Bundle, Commitment, GrantSignature, IndexKey, IndexPublicKeys, ReadCap, ReadGrant,
-    TokenFingerprint, UserGrants, UserPublicKey, UserToken, WriteCap, WriteGrant,
+    AdminPublicKey, Bundle, Commitment, GrantSignature, InboxPublicKey, IndexKey, IndexPublicKeys, ReadCap,
+    ReadGrant, TokenFingerprint, UserGrants, UserPublicKey, UserToken, WriteCap, WriteGrant,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -256,6 +257,7 @@ impl Custodian {
             writes: Default::default(),
             first_upsert: Default::default(),
             upkeep: Mutex::new(Upkeep::default()),
+            inbox: OpenedInbox::new(cap.inbox_opener(), epoch, self.partitions),
             last_used: Mutex::new(Instant::now()),
         }
     }
@@ -276,6 +278,7 @@ fn writer(record: &IndexRecord, cap: &WriteCap) -> Writer {
         epoch: record.key.epoch,
         labels: cap.labels(),
         signer: cap.signer(),
+        inbox: InboxPublicKey::from_slice(&record.key.public.inbox),
     }
 }
 

@@ -28,11 +28,15 @@ impl Service {
             meta: fields.metadata,
             contents: fields.contents,
         };
-        let found = self.fetch_by_label(index, session, &labels, wanted).await?;
+        let fetch = || self.fetch_by_label(index, session, &labels, wanted);
+        let (found, waited) = self.beside_inbox(index, session, fetch).await?;
         Ok(ids
             .into_iter()
             .zip(&labels)
-            .filter_map(|(id, label)| found.get(label).map(|item| stored_item(id, item, fields)))
+            .filter_map(|(id, label)| {
+                let item = waited.latest(label, found.get(label));
+                item.map(|item| stored_item(id, item, fields))
+            })
             .collect())
     }
 
@@ -72,18 +76,27 @@ impl Service {
     pub async fn list_ids(&self, index: &OpenIndex) -> Result<Vec<String>, ServiceError> {
         let session = index.reader("list IDs from index")?;
         self.current_record(index)?;
-        let walks = self
-            .fanout
-            .placement
-            .partitions()
-            .map(|partition| self.ids_of(index, session, partition));
-        Ok(try_join_all(walks).await?.concat())
+        let walk = || {
+            let partitions = self.fanout.placement.partitions();
+            try_join_all(partitions.map(|partition| self.ids_of(index, session, partition)))
+        };
+        let (walked, waited) = self.beside_inbox(index, session, walk).await?;
+        let mut ids = walked.concat();
+        if !waited.is_empty() {
+            // What moved meanwhile may have been met at both places.
+            ids.extend(waited.items().map(|item| item.id.clone()));
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        Ok(ids)
     }
 
     /// How many items there are.
     pub async fn num_vectors(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
         index.reader("get size of index")?;
-        self.count(index).await
+        let count = self.count(index).await?;
+        self.notice_inbox(index).await;
+        Ok(count)
     }
 
     pub(crate) async fn count(&self, index: &OpenIndex) -> Result<u64, ServiceError> {

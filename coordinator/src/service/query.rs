@@ -1,5 +1,6 @@
 //! Queries: route, scan, merge, resolve, and widen until enough was found or everything was looked at.
 
+use super::inbox::Waited;
 use super::items::text;
 use super::session::{LoadedModel, Session};
 use super::{Hit, OpenIndex, Query, Service, ServiceError};
@@ -27,10 +28,10 @@ const MATCHES_PER_NEIGHBOUR: u64 = 40;
 
 /// A row that is current, and its exact distance.
 #[derive(Clone, Copy)]
-struct Neighbour {
-    distance: f64,
-    label: ItemLabel,
-    op: Op,
+pub(super) struct Neighbour {
+    pub(super) distance: f64,
+    pub(super) label: ItemLabel,
+    pub(super) op: Op,
 }
 
 /// How far one round of a query looks.
@@ -62,7 +63,7 @@ impl Service {
     async fn query_once(
         &self,
         index: &OpenIndex,
-        session: &Session,
+        session: &Arc<Session>,
         query: &Arc<Query>,
         last: bool,
     ) -> Result<Vec<Vec<Hit>>, Interrupted> {
@@ -75,20 +76,30 @@ impl Service {
             ))
             .into());
         }
-        let Some(model) = self.fanout.model(session, &record.active).await? else {
-            return Ok(vec![Vec::new(); query.vectors.len()]);
+        let before = self.inbox(index, session).await?;
+        let neighbours = match self.fanout.model(session, &record.active).await? {
+            None => vec![Vec::new(); query.vectors.len()],
+            Some(model) => {
+                let round = Round {
+                    service: self,
+                    record: &record,
+                    session,
+                    query,
+                    model: &model,
+                    everything: self.count(index).await?,
+                };
+                round.run().await?
+            }
         };
-        let everything: u64 = self.count(index).await?;
-        let round = Round {
-            service: self,
-            record: &record,
-            session,
-            query,
-            model: &model,
-            everything,
-        };
-        let neighbours = round.run().await?;
-        let (hits, overtaken) = self.hits(&record, session, query, neighbours).await?;
+        let after = self.inbox(index, session).await?;
+        let waited = Arc::new(Waited { before, after });
+        if waited.may_have_missed() && !last {
+            return Err(Interrupted::Overtaken);
+        }
+        let neighbours = self
+            .with_waiting(record.metric, query, neighbours, &waited)
+            .await?;
+        let (hits, overtaken) = self.hits(&record, session, query, neighbours, &waited).await?;
         if overtaken && !last {
             return Err(Interrupted::Overtaken);
         }
@@ -103,11 +114,17 @@ impl Service {
         session: &Session,
         query: &Query,
         neighbours: Vec<Vec<Neighbour>>,
+        waited: &Waited,
     ) -> Result<(Vec<Vec<Hit>>, bool), ServiceError> {
         let mut wanted: BTreeMap<PartitionId, Vec<(ItemLabel, Option<Op>)>> = BTreeMap::new();
         let mut named = std::collections::HashSet::new();
+        let mut fetched: HashMap<ItemLabel, Fetched> = HashMap::new();
         for neighbour in neighbours.iter().flatten() {
             if named.insert(neighbour.label) {
+                if let Some(item) = waited.version(&neighbour.label, &neighbour.op) {
+                    fetched.insert(neighbour.label, item.clone());
+                    continue;
+                }
                 let home = self.fanout.placement.of_item(&neighbour.label);
                 wanted
                     .entry(home)
@@ -134,13 +151,8 @@ impl Service {
                 })
                 .await
         });
-        let fetched: HashMap<ItemLabel, Fetched> = try_join_all(fetches)
-            .await?
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|item| (item.label, item))
-            .collect();
+        let found = try_join_all(fetches).await?.into_iter().flatten().flatten();
+        fetched.extend(found.map(|item| (item.label, item)));
         let overtaken = fetched.len() < named.len();
         let ranked = neighbours
             .into_iter()
@@ -487,7 +499,7 @@ fn keep_best(candidates: &mut Vec<Candidate>, keep: usize) {
 }
 
 /// Sorts by distance and keeps the first `top_k` together with all that tie with the last of them.
-fn keep_nearest(neighbours: &mut Vec<Neighbour>, top_k: usize) {
+pub(super) fn keep_nearest(neighbours: &mut Vec<Neighbour>, top_k: usize) {
     neighbours.sort_unstable_by(|a, b| {
         a.distance
             .total_cmp(&b.distance)

@@ -2,13 +2,14 @@
 //! proves what a caller may do with it.
 
 use super::ServiceError;
+use super::inbox::OpenedInbox;
 use crate::domain::{IndexRecord, ModelRef};
 use parking_lot::Mutex;
 use prost::Message;
 use sealdex_core::{
     ClusterLabel, ClusterNo, Dimension, ErrorCode, Generation, IndexId, KeyEpoch, PartitionId,
 };
-use sealdex_crypto::{BatchContext, BatchSigner, DataKeys, LabelKeys};
+use sealdex_crypto::{BatchContext, BatchSigner, DataKeys, InboxPublicKey, LabelKeys};
 use sealdex_index::dataplane::Target;
 use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
@@ -33,6 +34,7 @@ pub(crate) struct Session {
     /// Serialises the first upsert, the one that fixes the dimension.
     pub(crate) first_upsert: tokio::sync::Mutex<()>,
     pub(crate) upkeep: Mutex<Upkeep>,
+    pub(crate) inbox: OpenedInbox,
     pub(crate) last_used: Mutex<Instant>,
 }
 
@@ -42,6 +44,8 @@ pub(crate) struct Writer {
     pub(crate) epoch: KeyEpoch,
     pub(crate) labels: LabelKeys,
     pub(crate) signer: BatchSigner,
+    /// What to seal to, for who may not read; none if the stored key is not the index's.
+    pub(crate) inbox: Option<InboxPublicKey>,
 }
 
 /// What is known of clusters that want maintenance.
