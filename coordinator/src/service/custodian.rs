@@ -8,8 +8,8 @@ use crate::domain::{IndexRecord, KeyEnvelope, KeySource, PublicKeys, UserRecord}
 use parking_lot::{Mutex, RwLock};
 use sealdex_core::{ErrorCode, IndexId, KeyEpoch, PartitionId, Placement, UserId};
 use sealdex_crypto::{
-    AdminPublicKey, Bundle, Commitment, GrantSignature, InboxPublicKey, IndexKey, IndexPublicKeys, ReadCap,
-    ReadGrant, TokenFingerprint, UserGrants, UserPublicKey, UserToken, WriteCap, WriteGrant,
+    AdminPublicKey, Bundle, Commitment, GrantSignature, IndexKey, IndexPublicKeys, ReadCap, ReadGrant,
+    TokenFingerprint, UserGrants, UserPublicKey, UserToken, WriteCap, WriteGrant,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -278,7 +278,7 @@ fn writer(record: &IndexRecord, cap: &WriteCap) -> Writer {
         epoch: record.key.epoch,
         labels: cap.labels(),
         signer: cap.signer(),
-        inbox: InboxPublicKey::from_slice(&record.key.public.inbox),
+        inbox: cap.inbox(),
     }
 }
 

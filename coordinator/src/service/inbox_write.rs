@@ -25,7 +25,7 @@ impl Service {
         request: Upsert,
     ) -> Result<(), ServiceError> {
         let writer = index.writer("upsert vectors")?;
-        let inbox = writer.inbox.ok_or_else(exchanged_key)?;
+        let inbox = writer.inbox.ok_or_else(too_old)?;
         let record = self.with_dimension(index, &request).await?;
         let sealing = {
             let (writer, placement) = (writer.clone(), self.fanout.placement.clone());
@@ -138,10 +138,10 @@ impl Service {
     }
 }
 
-fn exchanged_key() -> ServiceError {
+fn too_old() -> ServiceError {
     ServiceError::new(
-        ErrorCode::Corrupt,
-        "The index's stored public key is not its own; nothing was sealed to it. Let its owner rotate the index's key.",
+        ErrorCode::Forbidden,
+        "Failed to upsert vectors: permission denied. The token was made by an earlier release, when upserting took the permission 'read'; let the index's owner make another.",
     )
 }
 

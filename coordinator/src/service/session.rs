@@ -44,7 +44,7 @@ pub(crate) struct Writer {
     pub(crate) epoch: KeyEpoch,
     pub(crate) labels: LabelKeys,
     pub(crate) signer: BatchSigner,
-    /// What to seal to, for who may not read; none if the stored key is not the index's.
+    /// What to seal to, for who may not read; none for users who are older than inboxes.
     pub(crate) inbox: Option<InboxPublicKey>,
 }
 
