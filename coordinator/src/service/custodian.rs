@@ -257,7 +257,7 @@ impl Custodian {
             writes: Default::default(),
             first_upsert: Default::default(),
             upkeep: Mutex::new(Upkeep::default()),
-            inbox: OpenedInbox::new(cap.inbox_opener(), epoch, self.partitions),
+            inbox: OpenedInbox::new(vec![(epoch, cap.inbox_opener())], self.partitions),
             last_used: Mutex::new(Instant::now()),
         }
     }

@@ -40,8 +40,8 @@ impl Drop for Waiting {
 
 /// What a session keeps of its index's inbox: what opens it, and what was opened and still waits.
 pub(crate) struct OpenedInbox {
-    opener: InboxOpener,
-    epoch: KeyEpoch,
+    /// One for each key epoch that items may be of.
+    openers: Vec<(KeyEpoch, InboxOpener)>,
     /// By partition number.
     partitions: Vec<Mutex<Kept>>,
     /// Whether the promoter has been told and has not looked yet.
@@ -58,10 +58,9 @@ struct Kept {
 }
 
 impl OpenedInbox {
-    pub(crate) fn new(opener: InboxOpener, epoch: KeyEpoch, partitions: u16) -> Self {
+    pub(crate) fn new(openers: Vec<(KeyEpoch, InboxOpener)>, partitions: u16) -> Self {
         Self {
-            opener,
-            epoch,
+            openers,
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
             noticed: AtomicBool::new(false),
             promoting: tokio::sync::Mutex::default(),
@@ -88,7 +87,7 @@ impl OpenedInbox {
             op: waiting.op,
             part: 0,
         };
-        let opener = (sealed.epoch == self.epoch).then_some(&self.opener)?;
+        let (_, opener) = self.openers.iter().find(|(epoch, _)| *epoch == sealed.epoch)?;
         let plaintext = Zeroizing::new(opener.open(&context, &sealed.sealed).ok()?);
         let whole = record::decode_whole(&plaintext).ok()?;
         let item = Waiting(Fetched {
