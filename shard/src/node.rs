@@ -3,7 +3,7 @@
 
 use crate::lease::Leases;
 use crate::maintenance;
-use crate::partition::{Directory, Partition};
+use crate::partition::{Directory, Partition, list_inbox, read_inbox};
 use crate::pool::{Crew, Pool};
 use crate::scan::{self, Access};
 use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys};
@@ -14,8 +14,8 @@ use sealdex_consensus::{Group, ProposeError, Watermark};
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
 use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
-    ScanRequest, ShardError, Target, WalkReply, WalkRequest,
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResolveReply,
+    ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply, WalkRequest,
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
@@ -273,6 +273,18 @@ impl Node {
     pub async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
         let state = self.partition(partition)?.directory.state(index);
         Ok(state.ok_or(ShardError::UnknownIndex)?.items)
+    }
+
+    /// What waits in an index's inbox, still sealed.
+    pub async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
+        let directory = &self.partition(request.partition)?.directory;
+        let listed = list_inbox(directory, request.index)?;
+        if listed.waiting.iter().all(|item| item.arrival <= request.seen) {
+            return Ok(listed);
+        }
+        let (database, directory) = (Arc::clone(&self.database), Arc::clone(directory));
+        let read = move |_: &Crew| read_inbox(&database, &directory, &request, listed);
+        self.pool.run(read).await
     }
 
     /// The indexes that the partition knows.

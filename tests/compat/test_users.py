@@ -3,6 +3,7 @@ import os
 import unittest
 import uuid
 
+import numpy
 from cyborgdb import Client
 
 URL = os.environ["SEALDEX_URL"]
@@ -41,6 +42,29 @@ class Users(unittest.TestCase):
             with self.assertRaises(ValueError):
                 forbidden()
         self.assertEqual(sorted(self.index.list_ids()), ["a", "b"])
+
+    def test_a_user_who_may_only_write_writes_and_everybody_else_sees_it(self):
+        _, index = self.user("write")
+        _, reader = self.user("read")
+        index.upsert([{"id": "b", "vector": [0.5, 0.25], "metadata": {"n": 2}, "contents": "of a writer"}])
+        index.upsert(["d", "e"], numpy.array([[9.0, 8.0], [7.0, 6.0]], dtype=numpy.float32))
+        index.delete(["e"])
+        for seen in (reader, self.index):
+            self.assertEqual(sorted(seen.list_ids()), ["a", "b", "d"])
+            found = seen.query(query_vectors=[0.5, 0.25], top_k=1, filters={"n": 2}, include=["distance", "metadata"])
+            self.assertEqual(found, [{"id": "b", "distance": 0.0, "metadata": {"n": 2}}])
+            found = seen.query(query_vectors=numpy.array([[9.0, 8.0], [1.0, 2.0]], dtype=numpy.float32), top_k=1)
+            self.assertEqual([row[0]["id"] for row in found], ["d", "a"])
+            whole = seen.get(["b", "d"], include=["vector", "contents", "metadata"])
+            self.assertEqual([list(item["vector"]) for item in whole], [[0.5, 0.25], [9.0, 8.0]])
+            self.assertIn(whole[0]["contents"], ("of a writer", b"of a writer"))
+        for forbidden in (
+            lambda: index.query(query_vectors=[1.0, 2.0], top_k=1),
+            lambda: index.get(["b"]),
+            lambda: index.list_ids(),
+        ):
+            with self.assertRaises(ValueError):
+                forbidden()
 
     def test_a_user_who_may_read_and_write_does_both(self):
         _, index = self.user("read", "write")

@@ -7,6 +7,7 @@ use sealdex_tests::item::Item;
 use sealdex_tests::random::{Random, clumped};
 use sealdex_tests::scanner::{Scanner, forms, vector_forms};
 use sealdex_tests::server::Home;
+use sealdex_tests::users::{ROOT, as_user, caller, make_user, with_users};
 use serde_json::{Map, Value, json};
 
 const DIMENSION: usize = 48;
@@ -16,7 +17,7 @@ const CANARIES: usize = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_readable_reaches_disk_or_log() {
-    let mut home = Home::new();
+    let mut home = with_users(Home::new());
     for name in [
         "RUST_LOG",
         "SEALDEX_LOG",
@@ -36,8 +37,16 @@ async fn nothing_readable_reaches_disk_or_log() {
             expect_nowhere(&mut scanner, item);
         }
         let settings = json!({"dimension": DIMENSION, "storage_precision": precision});
-        let index = Index::create(&server.http, &index_name(precision), &key, settings).await;
+        let root = caller(&server, ROOT);
+        let index = Index::create(&root, &index_name(precision), &key, settings).await;
         live_through_everything(&index, &canaries, &mut random, &mut scanner).await;
+        // Last of all, by who may not read: nobody comes who may, so that it waits while it is looked for.
+        let token = make_user(&index, &["write"]).await;
+        scanner.add_text("token", token.as_bytes());
+        let writer = as_user(&server, &index.name, &token);
+        writer.upsert(&canaries[20..60]).await;
+        writer.upsert_binary(&canaries[50..120]).await;
+        writer.delete(&[canaries[55].id.clone()]).await;
     }
     // Once while the server runs and its logs are fresh, once after a kill and a restart that read them back.
     assert_clean(&scanner, &home);

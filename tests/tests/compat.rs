@@ -32,8 +32,8 @@ async fn the_langchain_store_of_0_18_works() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_work_with_the_official_clients() {
-    run_unittests("0.17", "test_users", 4).await;
-    run_unittests("0.18", "test_users", 4).await;
+    run_unittests("0.17", "test_users", 5).await;
+    run_unittests("0.18", "test_users", 5).await;
 }
 
 /// What a server prints when it is up can be pasted as it stands.

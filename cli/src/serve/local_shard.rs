@@ -5,8 +5,8 @@ use sealdex_coordinator::ports::ShardClient;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
-    ScanRequest, ShardError, Target, WalkReply, WalkRequest,
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResolveReply,
+    ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply, WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use sealdex_shard::Node;
@@ -83,6 +83,10 @@ impl ShardClient for LocalShard {
 
     async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
         self.node.count(partition, index).await
+    }
+
+    async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
+        self.node.inbox(request).await
     }
 
     async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {

@@ -16,6 +16,12 @@ pub const ID_BYTES_MAX: usize = 16 * 1024;
 /// Items in one upsert, get or delete: bounds the memory and the log entry that one request may ask for.
 pub const ITEMS_PER_REQUEST_MAX: usize = 100_000;
 
+/// Items that wait in an index's inbox for somebody who may read and write. Every reader's query looks at all of them.
+pub const INBOX_ITEMS_MAX: usize = 20_000;
+
+/// Sealed bytes of what waits in an index's inbox: while a reader uses the index, they are held opened in memory.
+pub const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Vectors in one query request.
 pub const QUERIES_PER_REQUEST_MAX: usize = 10_000;
 

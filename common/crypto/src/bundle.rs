@@ -104,7 +104,12 @@ impl Bundle {
 
     /// The right to write, for services that take it and never a bundle.
     pub fn write_cap(&self) -> WriteCap {
-        WriteCap::new(Arc::clone(&self.write_root), Arc::clone(&self.label_root))
+        let inbox = self.read_cap().inbox_opener().public_key();
+        WriteCap::new(
+            Arc::clone(&self.write_root),
+            Arc::clone(&self.label_root),
+            Some(inbox),
+        )
     }
 
     /// See [`ReadCap::data_keys`].

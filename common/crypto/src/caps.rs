@@ -9,6 +9,7 @@ use crate::inbox::InboxOpener;
 use crate::kdf::Kdf;
 use crate::label_keys::LabelKeys;
 use crate::labels;
+use crate::public_keys::InboxPublicKey;
 use crate::secret::Secret;
 use crate::signature::BatchSigner;
 use sealdex_core::{IndexId, KeyEpoch, PartitionId};
@@ -24,6 +25,7 @@ pub struct ReadCap {
 pub struct WriteCap {
     write_root: Arc<Secret>,
     label_root: Arc<Secret>,
+    inbox: Option<InboxPublicKey>,
 }
 
 impl ReadCap {
@@ -67,10 +69,15 @@ impl ReadCap {
 }
 
 impl WriteCap {
-    pub(crate) fn new(write_root: Arc<Secret>, label_root: Arc<Secret>) -> Self {
+    pub(crate) fn new(
+        write_root: Arc<Secret>,
+        label_root: Arc<Secret>,
+        inbox: Option<InboxPublicKey>,
+    ) -> Self {
         Self {
             write_root,
             label_root,
+            inbox,
         }
     }
 
@@ -82,6 +89,12 @@ impl WriteCap {
     /// The keys that name rows in storage.
     pub fn labels(&self) -> LabelKeys {
         LabelKeys::derive(&self.label_root)
+    }
+
+    /// What to seal to where the right to read is wanting. None if the right to write was granted before it came with
+    /// this key.
+    pub fn inbox(&self) -> Option<InboxPublicKey> {
+        self.inbox
     }
 
     /// What signs batches of writes.

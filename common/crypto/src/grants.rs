@@ -2,7 +2,12 @@
 //! signature over the whole. Only whoever has opened the bundle can make either; only the user's token opens a grant.
 //!
 //! ```text
-//! grant      [format][enc 32][ciphertext of: root 32, label root 32][tag 16]
+//! read grant   [format][enc 32][ciphertext of: read root 32, label root 32][tag 16]
+//! write grant  [format][enc 32][ciphertext of: write root 32, label root 32, public key of the inbox 32][tag 16]
+//! ```
+//!
+//! Who may write and not read has no other way to tell whether the inbox's public key was exchanged: a grant with the
+//! right write root and another key takes somebody who may write. Write grants that are older end behind the roots.
 //! ```
 
 use crate::aad::FORMAT;
@@ -11,9 +16,9 @@ use crate::caps::{ReadCap, WriteCap};
 use crate::ed25519::{self, SIGNATURE_BYTES};
 use crate::encoding::encode;
 use crate::error::{BadSignature, OpenError};
-use crate::hybrid::{self, OVERHEAD, PrivateKey};
+use crate::hybrid::{self, OVERHEAD, PUBLIC_BYTES, PrivateKey};
 use crate::labels;
-use crate::public_keys::{AdminPublicKey, UserPublicKey};
+use crate::public_keys::{AdminPublicKey, InboxPublicKey, UserPublicKey};
 use crate::secret::Secret;
 use crate::token::UserToken;
 use sealdex_core::{IndexId, KeyEpoch, UserId};
@@ -114,7 +119,7 @@ impl Bundle {
     /// Hands the right to read to a user. `index` and `epoch` are the bundle's own.
     pub fn grant_read(&self, index: IndexId, epoch: KeyEpoch, user: UserId, to: &UserPublicKey) -> ReadGrant {
         let info = info(labels::READ_GRANT, index, epoch, user);
-        ReadGrant(seal(self.read_cap().roots(), &info, to))
+        ReadGrant(seal(self.read_cap().roots(), &[], &info, to))
     }
 
     /// Hands the right to write to a user. `index` and `epoch` are the bundle's own.
@@ -126,7 +131,8 @@ impl Bundle {
         to: &UserPublicKey,
     ) -> WriteGrant {
         let info = info(labels::WRITE_GRANT, index, epoch, user);
-        WriteGrant(seal(self.write_cap().roots(), &info, to))
+        let inbox = self.public_keys().inbox;
+        WriteGrant(seal(self.write_cap().roots(), inbox.as_bytes(), &info, to))
     }
 
     /// Signs what is to be stored of a user.
@@ -151,8 +157,10 @@ impl UserToken {
         epoch: KeyEpoch,
     ) -> Result<ReadCap, OpenError> {
         let info = info(labels::READ_GRANT, index, epoch, self.user_id());
-        let [read_root, label_root] = open(&self.private_key(), &info, grant.as_bytes())?;
-        Ok(ReadCap::new(read_root, label_root))
+        match open(&self.private_key(), &info, grant.as_bytes())? {
+            ([read_root, label_root], None) => Ok(ReadCap::new(read_root, label_root)),
+            _ => Err(OpenError),
+        }
     }
 
     /// Opens this user's right to write to `index`.
@@ -163,8 +171,8 @@ impl UserToken {
         epoch: KeyEpoch,
     ) -> Result<WriteCap, OpenError> {
         let info = info(labels::WRITE_GRANT, index, epoch, self.user_id());
-        let [write_root, label_root] = open(&self.private_key(), &info, grant.as_bytes())?;
-        Ok(WriteCap::new(write_root, label_root))
+        let ([write_root, label_root], inbox) = open(&self.private_key(), &info, grant.as_bytes())?;
+        Ok(WriteCap::new(write_root, label_root, inbox))
     }
 }
 
@@ -181,22 +189,35 @@ fn info(label: &[u8], index: IndexId, epoch: KeyEpoch, user: UserId) -> Vec<u8> 
 
 const ROOTS_BYTES: usize = 2 * Secret::BYTES;
 
-fn seal(roots: [&Secret; 2], info: &[u8], to: &UserPublicKey) -> Box<[u8]> {
-    let mut plaintext = Zeroizing::new([0; ROOTS_BYTES]);
-    for (place, root) in plaintext.as_chunks_mut().0.iter_mut().zip(roots) {
+/// Seals the roots, and what comes behind them: nothing, or a public key.
+fn seal(roots: [&Secret; 2], behind: &[u8], info: &[u8], to: &UserPublicKey) -> Box<[u8]> {
+    let mut plaintext = Zeroizing::new(vec![0; ROOTS_BYTES + behind.len()]);
+    let (places, rest) = plaintext.split_at_mut(ROOTS_BYTES);
+    for (place, root) in places.as_chunks_mut().0.iter_mut().zip(roots) {
         *place = *root.expose();
     }
-    hybrid::seal(to.as_bytes(), info, &[], plaintext.as_slice()).into()
+    rest.copy_from_slice(behind);
+    hybrid::seal(to.as_bytes(), info, &[], &plaintext).into()
 }
 
-fn open(key: &PrivateKey, info: &[u8], sealed: &[u8]) -> Result<[Arc<Secret>; 2], OpenError> {
-    if sealed.len() != ROOTS_BYTES + OVERHEAD {
+type Opened = ([Arc<Secret>; 2], Option<InboxPublicKey>);
+
+fn open(key: &PrivateKey, info: &[u8], sealed: &[u8]) -> Result<Opened, OpenError> {
+    let length = sealed.len().checked_sub(OVERHEAD).ok_or(OpenError)?;
+    let behind = length.checked_sub(ROOTS_BYTES).ok_or(OpenError)?;
+    if ![0, PUBLIC_BYTES].contains(&behind) {
         return Err(OpenError);
     }
-    let mut plaintext = Zeroizing::new([0; ROOTS_BYTES]);
-    key.open(info, &[], sealed, plaintext.as_mut_slice())?;
-    let (first, second) = plaintext.split_at(Secret::BYTES);
-    Ok([first, second].map(|root| Arc::new(Secret::fill_with(|out| out.copy_from_slice(root)))))
+    let mut plaintext = Zeroizing::new(vec![0; length]);
+    key.open(info, &[], sealed, &mut plaintext)?;
+    let (roots, behind) = plaintext.split_at(ROOTS_BYTES);
+    let (first, second) = roots.split_at(Secret::BYTES);
+    let roots = [first, second].map(|root| Arc::new(Secret::fill_with(|out| out.copy_from_slice(root))));
+    let inbox = match behind {
+        [] => None,
+        key => Some(InboxPublicKey::from_slice(key).ok_or(OpenError)?),
+    };
+    Ok((roots, inbox))
 }
 
 #[cfg(test)]

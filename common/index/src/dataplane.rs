@@ -205,6 +205,52 @@ pub struct FoldRequest {
     pub dimension: Dimension,
 }
 
+/// Tell what waits in the inbox of an index in a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxRequest {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The index.
+    pub index: IndexId,
+    /// Items with an arrival up to this one are known: only named, not sent again.
+    pub seen: u64,
+}
+
+/// What waits in an inbox. Its numbers tell what a reader may have missed who looked twice: an item that came after the
+/// first look and left before the second has a number above the first look's `arrivals`, and up to the second's
+/// `departed`.
+#[derive(Default)]
+pub struct InboxReply {
+    /// Sealed bytes of all that waits.
+    pub bytes: u64,
+    /// Items that ever arrived, as of before `waiting` was read.
+    pub arrivals: u64,
+    /// The highest arrival that left otherwise than by being replaced by another, as of after `waiting` was read.
+    pub departed: u64,
+    /// The items, in no order.
+    pub waiting: Vec<WaitingItem>,
+}
+
+/// An item that waits in an inbox.
+pub struct WaitingItem {
+    /// The item.
+    pub label: ItemLabel,
+    /// Its current write.
+    pub op: Op,
+    /// Its number among all that ever arrived in the partition.
+    pub arrival: u64,
+    /// What it is, unless it is known.
+    pub sealed: Option<SealedItem>,
+}
+
+/// An item as a user sealed it who may not read.
+pub struct SealedItem {
+    /// The epoch of the public key it is sealed to.
+    pub epoch: KeyEpoch,
+    /// All of it.
+    pub sealed: Vec<u8>,
+}
+
 /// What applying an entry changed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Applied {

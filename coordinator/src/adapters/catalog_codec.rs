@@ -27,6 +27,11 @@ pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
             dimension: dimension.get() as u32,
             model: Some(model_to_wire(model)),
         }),
+        Command::FixDimension { name, id, dimension } => Wire::FixDimension(wire::FixDimension {
+            name,
+            id: id.0,
+            dimension: dimension.get() as u32,
+        }),
         Command::BeginTraining { name, id, building } => Wire::BeginTraining(wire::BeginTraining {
             name,
             id: id.0,
@@ -93,6 +98,11 @@ pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Unreadable> {
             id: IndexId(c.id),
             dimension: Dimension::new(c.dimension.into()).map_err(|_| Unreadable("dimension"))?,
             model: model_from_wire(c.model.ok_or(Unreadable("model"))?)?,
+        },
+        Wire::FixDimension(c) => Command::FixDimension {
+            name: c.name,
+            id: IndexId(c.id),
+            dimension: Dimension::new(c.dimension.into()).map_err(|_| Unreadable("dimension"))?,
         },
         Wire::BeginTraining(c) => Command::BeginTraining {
             name: c.name,
@@ -357,6 +367,11 @@ mod tests {
                 id,
                 dimension: Dimension::new(3).unwrap(),
                 model,
+            },
+            Command::FixDimension {
+                name: name.clone(),
+                id,
+                dimension: Dimension::new(3).unwrap(),
             },
             Command::BeginTraining {
                 name: name.clone(),

@@ -47,6 +47,9 @@ impl Catalog {
                 dimension,
                 model,
             } => self.change(&name, id, |record| set_untrained_model(record, dimension, model)),
+            Command::FixDimension { name, id, dimension } => {
+                self.change(&name, id, |record| fix_dimension(record, dimension))
+            }
             Command::BeginTraining { name, id, building } => {
                 self.change(&name, id, |record| begin_training(record, building))
             }
@@ -115,12 +118,16 @@ fn set_untrained_model(
     dimension: Dimension,
     model: ModelRef,
 ) -> Result<(), Rejection> {
-    if record.dimension.is_some_and(|known| known != dimension) {
-        return Err(Rejection::DimensionDiffers);
-    }
-    record.dimension = Some(dimension);
+    fix_dimension(record, dimension)?;
     record.active.model.get_or_insert(model);
     Ok(())
+}
+
+fn fix_dimension(record: &mut IndexRecord, dimension: Dimension) -> Result<(), Rejection> {
+    match record.dimension.replace(dimension) {
+        Some(known) if known != dimension => Err(Rejection::DimensionDiffers),
+        _ => Ok(()),
+    }
 }
 
 fn begin_training(record: &mut IndexRecord, building: GenerationRecord) -> Result<(), Rejection> {
@@ -278,6 +285,26 @@ mod tests {
         let record = catalog.apply(set_model(3, 2)).unwrap();
         assert_eq!(record.active.model.unwrap().id, [1; 16]);
         assert_eq!(catalog.apply(set_model(4, 3)), Err(Rejection::DimensionDiffers));
+    }
+
+    #[test]
+    fn a_dimension_is_fixed_once_and_the_model_may_follow() {
+        let mut catalog = with_index_a();
+        let fix = |d| Command::FixDimension {
+            name: "a".into(),
+            id: IndexId(1),
+            dimension: dimension(d),
+        };
+        let record = catalog.apply(fix(3)).unwrap();
+        assert_eq!(
+            (record.dimension, record.active.model),
+            (Some(dimension(3)), None)
+        );
+        assert_eq!(catalog.apply(fix(4)), Err(Rejection::DimensionDiffers));
+        assert_eq!(catalog.apply(set_model(4, 1)), Err(Rejection::DimensionDiffers));
+        catalog.apply(set_model(3, 1)).unwrap();
+        let record = catalog.apply(fix(3)).unwrap();
+        assert_eq!(record.active.model.map(|model| model.id), Some([1; 16]));
     }
 
     #[test]

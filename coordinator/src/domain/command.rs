@@ -27,6 +27,15 @@ pub enum Command {
         /// The model made from them.
         model: ModelRef,
     },
+    /// The first upsert is by somebody who may not read: they cannot make a model, and fix the dimension alone.
+    FixDimension {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The dimension of the first vectors.
+        dimension: Dimension,
+    },
     /// Writers write to this generation too from now on.
     BeginTraining {
         /// Name.

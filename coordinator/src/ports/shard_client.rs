@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, ResolveReply, ResolveRequest, ScanReply,
-    ScanRequest, ShardError, Target, WalkReply, WalkRequest,
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResolveReply,
+    ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply, WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use std::sync::Arc;
@@ -62,6 +62,9 @@ pub trait ShardClient: Send + Sync {
 
     /// Items of an index in a partition.
     async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError>;
+
+    /// What waits in the inbox of an index in a partition, still sealed.
+    async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError>;
 
     /// Indexes that a partition knows.
     async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError>;

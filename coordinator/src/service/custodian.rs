@@ -3,6 +3,7 @@
 
 use super::ServiceError;
 use super::fitness::Fitness;
+use super::inbox::OpenedInbox;
 use super::session::{Session, Upkeep, Writer};
 use crate::domain::{IndexRecord, KeyEnvelope, KeySource, PublicKeys, UserRecord};
 use parking_lot::{Mutex, RwLock};
@@ -258,6 +259,7 @@ impl Custodian {
             first_upsert: Default::default(),
             upkeep: Mutex::new(Upkeep::default()),
             fitness: Mutex::new(Fitness::default()),
+            inbox: OpenedInbox::new(vec![(epoch, cap.inbox_opener())], self.partitions),
             last_used: Mutex::new(Instant::now()),
         }
     }
@@ -278,6 +280,7 @@ fn writer(record: &IndexRecord, cap: &WriteCap) -> Writer {
         epoch: record.key.epoch,
         labels: cap.labels(),
         signer: cap.signer(),
+        inbox: cap.inbox(),
     }
 }
 

@@ -37,26 +37,13 @@ impl Service {
         let mut distinct = labels.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let opening = Opening {
-            session,
-            precision: index.record.precision,
-            fields: wanted,
-            items: distinct.into_iter().map(|label| (label, None)).collect(),
-        };
-        let mut found = HashMap::new();
-        let mut opened = AnswerSize::new(GET_LESS);
-        self.fanout
-            .open_items(opening, |item| {
-                opened.add(&item)?;
-                found.insert(item.label, item);
-                Ok(())
-            })
-            .await?;
+        let fetch = || self.fetch_by_label(index, session, &distinct, wanted);
+        let (found, waited) = self.beside_inbox(index, session, fetch).await?;
         // An id may be asked for often.
         let mut answered = AnswerSize::new(GET_LESS);
         let mut items = Vec::new();
         for (id, label) in ids.into_iter().zip(&labels) {
-            if let Some(item) = found.get(label) {
+            if let Some(item) = waited.latest(label, found.get(label)) {
                 answered.add(item)?;
                 items.push(stored_item(id, item, fields));
             }
@@ -107,18 +94,27 @@ impl Service {
     pub async fn list_ids(&self, index: &OpenIndex) -> Result<Vec<String>, ServiceError> {
         let session = index.reader("list IDs from index")?;
         self.current_record(index)?;
-        let walks = self
-            .fanout
-            .placement
-            .partitions()
-            .map(|partition| self.ids_of(index, session, partition));
-        Ok(try_join_all(walks).await?.concat())
+        let walk = || {
+            let partitions = self.fanout.placement.partitions();
+            try_join_all(partitions.map(|partition| self.ids_of(index, session, partition)))
+        };
+        let (walked, waited) = self.beside_inbox(index, session, walk).await?;
+        let mut ids = walked.concat();
+        if !waited.is_empty() {
+            // What moved meanwhile may have been met at both places.
+            ids.extend(waited.items().map(|item| item.id.clone()));
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        Ok(ids)
     }
 
     /// How many items there are.
     pub async fn num_vectors(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
         index.reader("get size of index")?;
-        self.count(index).await
+        let count = self.count(index).await?;
+        self.notice_inbox(index).await;
+        Ok(count)
     }
 
     pub(crate) async fn count(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
@@ -129,6 +125,31 @@ impl Service {
             .partitions()
             .map(|partition| self.fanout.shards.count(partition, index.record.id));
         Ok(try_join_all(counts).await?.into_iter().sum())
+    }
+
+    /// Opens items, each asked for once.
+    async fn fetch_by_label(
+        &self,
+        index: &OpenIndex,
+        session: &Session,
+        labels: &[ItemLabel],
+        fields: Fields,
+    ) -> Result<HashMap<ItemLabel, Fetched>, ServiceError> {
+        let opening = Opening {
+            session,
+            precision: index.record.precision,
+            fields,
+            items: labels.iter().map(|label| (*label, None)).collect(),
+        };
+        let mut found = HashMap::new();
+        let mut opened = AnswerSize::new(GET_LESS);
+        let take = |item: Fetched| {
+            opened.add(&item)?;
+            found.insert(item.label, item);
+            Ok(())
+        };
+        self.fanout.open_items(opening, take).await?;
+        Ok(found)
     }
 
     async fn ids_of(

@@ -4,10 +4,13 @@ mod answer;
 mod breadth;
 mod round;
 mod scan_plan;
+mod waiting;
 
+use super::inbox::Waited;
 use super::open_items::AnswerSize;
 use super::session::Session;
 use super::{Hit, OpenIndex, Query, Service, ServiceError};
+use answer::Answering;
 use round::Round;
 use sealdex_core::{ErrorCode, limits};
 use sealdex_index::dataplane::ShardError;
@@ -48,7 +51,7 @@ impl Service {
     async fn query_once(
         &self,
         index: &OpenIndex,
-        session: &Session,
+        session: &Arc<Session>,
         query: &Arc<Query>,
         last: bool,
     ) -> Result<Vec<Vec<Hit>>, Interrupted> {
@@ -61,26 +64,40 @@ impl Service {
             ))
             .into());
         }
-        let Some(model) = self.fanout.model(session, &record.active).await? else {
-            return Ok(vec![Vec::new(); query.vectors.len()]);
+        let before = self.inbox(index, session).await?;
+        let neighbours = match self.fanout.model(session, &record.active).await? {
+            None => vec![Vec::new(); query.vectors.len()],
+            Some(model) => {
+                let everything = self.count(index).await?;
+                check_size(query, everything)?;
+                let round = Round {
+                    service: self,
+                    record: &record,
+                    session,
+                    query,
+                    model: &model,
+                    everything,
+                    filter: query.filter.clone().map(Arc::new),
+                };
+                round.run().await?
+            }
         };
-        let everything: u64 = self.count(index).await?;
-        if query.include.vector && query.filter.is_none() {
-            let each = query.top_k.min(everything as usize);
-            AnswerSize::new(ASK_LESS)
-                .check_vectors(each.saturating_mul(query.vectors.len()), dimension.get())?;
+        let after = self.inbox(index, session).await?;
+        let waited = Arc::new(Waited { before, after });
+        if waited.may_have_missed() && !last {
+            return Err(Interrupted::Overtaken);
         }
-        let round = Round {
+        let neighbours = self
+            .with_waiting(record.metric, query, neighbours, &waited)
+            .await?;
+        let answering = Answering {
             service: self,
             record: &record,
             session,
             query,
-            model: &model,
-            everything,
-            filter: query.filter.clone().map(Arc::new),
+            waited: &waited,
         };
-        let neighbours = round.run().await?;
-        let answer = self.answer(&record, session, query, neighbours).await?;
+        let answer = answering.answer(neighbours).await?;
         if answer.overtaken && !last {
             return Err(Interrupted::Overtaken);
         }
@@ -137,6 +154,16 @@ fn check_limits(query: &Query) -> Result<(), ServiceError> {
         ));
     }
     Ok(())
+}
+
+/// Whether the vectors that are asked for may be too many to answer, before they are looked for.
+fn check_size(query: &Query, everything: u64) -> Result<(), ServiceError> {
+    if !query.include.vector || query.filter.is_some() {
+        return Ok(());
+    }
+    let each = query.top_k.min(everything as usize);
+    let items = each.saturating_mul(query.vectors.len());
+    AnswerSize::new(ASK_LESS).check_vectors(items, query.vectors.dimension().get())
 }
 
 fn dimension_unknown() -> ServiceError {

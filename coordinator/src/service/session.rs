@@ -3,13 +3,14 @@
 
 use super::ServiceError;
 use super::fitness::Fitness;
+use super::inbox::OpenedInbox;
 use crate::domain::{IndexRecord, ModelRef};
 use parking_lot::Mutex;
 use prost::Message;
 use sealdex_core::{
     ClusterLabel, ClusterNo, Dimension, ErrorCode, Generation, IndexId, KeyEpoch, PartitionId,
 };
-use sealdex_crypto::{BatchContext, BatchSigner, DataKeys, LabelKeys};
+use sealdex_crypto::{BatchContext, BatchSigner, DataKeys, InboxPublicKey, LabelKeys};
 use sealdex_index::dataplane::Target;
 use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
@@ -35,6 +36,7 @@ pub(crate) struct Session {
     pub(crate) first_upsert: tokio::sync::Mutex<()>,
     pub(crate) upkeep: Mutex<Upkeep>,
     pub(crate) fitness: Mutex<Fitness>,
+    pub(crate) inbox: OpenedInbox,
     pub(crate) last_used: Mutex<Instant>,
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Writer {
     pub(crate) epoch: KeyEpoch,
     pub(crate) labels: LabelKeys,
     pub(crate) signer: BatchSigner,
+    /// What to seal to, for who may not read; none for users who are older than inboxes.
+    pub(crate) inbox: Option<InboxPublicKey>,
 }
 
 /// What is known of clusters that want maintenance.

@@ -6,6 +6,7 @@ use super::cpu::Cpu;
 use super::custodian::Custodian;
 use super::fanout::Fanout;
 use super::maintenance::Maintenance;
+use super::promotion::Promoter;
 use super::training::Trainer;
 use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
@@ -81,6 +82,7 @@ pub struct Service {
     pub(crate) key_ring: Arc<KeyRing>,
     pub(crate) maintenance: Maintenance,
     pub(crate) trainer: Trainer,
+    pub(crate) promoter: Promoter,
 }
 
 impl Service {
@@ -105,6 +107,7 @@ impl Service {
         let service = Arc::new(Self {
             maintenance: Maintenance::start(fanout.clone()),
             trainer: Trainer::default(),
+            promoter: Promoter::default(),
             opened_keys: KeyCache::new(settings.key_cache),
             key_ring,
             settings,
@@ -118,12 +121,14 @@ impl Service {
         for record in service.catalog.all() {
             service.abandon_training(&record).await?;
         }
+        service.promoter.start(Arc::downgrade(&service));
         service.clone().spawn_sweeper();
         Ok(service)
     }
 
     /// Waits for maintenance to finish what it is at, then closes the catalogue.
     pub async fn stop(&self) {
+        self.promoter.stop().await;
         self.maintenance.stop().await;
         self.catalog.stop().await;
     }

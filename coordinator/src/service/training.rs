@@ -151,7 +151,7 @@ impl Service {
         }
     }
 
-    async fn train_if_due(self: &Arc<Self>, index: &OpenIndex) -> Result<Option<u64>, ServiceError> {
+    pub(crate) async fn train_if_due(self: &Arc<Self>, index: &OpenIndex) -> Result<Option<u64>, ServiceError> {
         let Some(threshold) = self.settings.auto_train_items else {
             return Ok(None);
         };
@@ -192,7 +192,13 @@ impl Service {
         let place = self.trainer.queue(index.name());
         let _turn = self.trainer.turn.lock().await;
         place.begin();
+        if let Err(error) = self.promote_all(index).await {
+            tracing::warn!(code = ?error.code(), context = error.context(), "trained without what waits in the inbox");
+        }
         let record = self.current_record(index)?;
+        if record.active.model.is_none() {
+            return Ok(());
+        }
         let items = self.count(index).await?;
         let Some(plan) = TrainingPlan::new(&record, items, lesson, &request, &self.settings)? else {
             return Ok(());

@@ -2,10 +2,10 @@
 
 use super::session::{LoadedModel, Session, Writer};
 use super::write_plan::WritePlan;
-use super::{OpenIndex, Service, ServiceError, Upsert, Upserted};
+use super::{OpenIndex, Service, ServiceError, Upsert, Upserted, Vectors};
 use crate::domain::{Command, IndexRecord, ModelRef};
 use futures_util::future::try_join_all;
-use sealdex_core::{ErrorCode, Precision, limits};
+use sealdex_core::{ErrorCode, Placement, Precision, limits};
 use sealdex_crypto::random_16;
 use sealdex_index::dataplane::ShardError;
 use sealdex_index::distance;
@@ -32,12 +32,21 @@ impl Service {
         request: Upsert,
     ) -> Result<Upserted, ServiceError> {
         index.writer("upsert vectors")?;
-        index.reader("upsert vectors")?;
         check(index, &request)?;
         let (service, index) = (self.clone(), index.clone());
         tokio::spawn(async move {
             let items = request.ids.len();
+            if index.reader.is_none() {
+                // What the number of items would tell is not for who may not read.
+                service.write_to_inbox(&index, request).await?;
+                let training_triggered = None;
+                return Ok(Upserted {
+                    items,
+                    training_triggered,
+                });
+            }
             service.write(&index, Arc::new(request)).await?;
+            service.notice_inbox(&index).await;
             // The items are written, whatever becomes of this.
             let training_triggered = service.train_if_due_quietly(&index).await;
             Ok(Upserted {
@@ -50,16 +59,29 @@ impl Service {
     }
 
     async fn write(&self, index: &OpenIndex, request: Arc<Upsert>) -> Result<(), ServiceError> {
+        let precision = index.record.precision;
+        let planned = request.clone();
+        self.write_planned(index, &request.vectors, move |session, placement, models| {
+            WritePlan::of_upsert(session, placement, precision, models, &planned)
+        })
+        .await
+    }
+
+    /// Writes what `plan` makes of `vectors` for the generations that must have it, and again if those change meanwhile.
+    pub(super) async fn write_planned(
+        &self,
+        index: &OpenIndex,
+        vectors: &Vectors,
+        plan: impl Fn(&Session, &Placement, &[Arc<LoadedModel>]) -> WritePlan + Clone + Send + 'static,
+    ) -> Result<(), ServiceError> {
         let (session, writer) = (index.reader("upsert vectors")?, index.writer("upsert vectors")?);
         let _writing = session.writes.read().await;
         for _ in 0..GENERATION_CHANGES_MAX {
-            let models = self.models_to_write(index, &request).await?;
+            let models = self.models_to_write(index, vectors).await?;
             let plan = {
                 let (session, placement) = (session.clone(), self.fanout.placement.clone());
-                let (precision, request) = (index.record.precision, request.clone());
-                self.cpu
-                    .run(move || WritePlan::new(&session, &placement, precision, &models, &request))
-                    .await?
+                let plan = plan.clone();
+                self.cpu.run(move || plan(&session, &placement, &models)).await?
             };
             match self.propose_all(session, writer, plan).await {
                 Err(ShardError::StaleGeneration) => tokio::time::sleep(GENERATION_CHANGE_PAUSE).await,
@@ -90,14 +112,14 @@ impl Service {
     async fn models_to_write(
         &self,
         index: &OpenIndex,
-        request: &Upsert,
+        vectors: &Vectors,
     ) -> Result<Vec<Arc<LoadedModel>>, ServiceError> {
         let session = index.reader("upsert vectors")?;
         let mut record = self.current_record(index)?;
         if record.active.model.is_none() {
-            record = self.fix_dimension(index, request).await?;
+            record = self.fix_dimension(index, vectors).await?;
         }
-        check_dimension(&record, request)?;
+        check_dimension(&record, vectors)?;
         let mut models = Vec::with_capacity(2);
         for generation in std::iter::once(&record.active).chain(&record.building) {
             let model = self.fanout.model(session, generation).await?;
@@ -110,7 +132,7 @@ impl Service {
     async fn fix_dimension(
         &self,
         index: &OpenIndex,
-        request: &Upsert,
+        vectors: &Vectors,
     ) -> Result<Arc<IndexRecord>, ServiceError> {
         let session = index.reader("upsert vectors")?;
         let _first = session.first_upsert.lock().await;
@@ -118,10 +140,9 @@ impl Service {
         if record.active.model.is_some() {
             return Ok(record);
         }
-        check_dimension(&record, request)?;
-        let dimension = request.vectors.dimension();
-        let sample =
-            &request.vectors.values()[..request.vectors.len().min(UNTRAINED_SAMPLE_ROWS) * dimension.get()];
+        check_dimension(&record, vectors)?;
+        let dimension = vectors.dimension();
+        let sample = &vectors.values()[..vectors.len().min(UNTRAINED_SAMPLE_ROWS) * dimension.get()];
         let active = &record.active;
         let model = Model::untrained(
             active.generation,
@@ -144,11 +165,11 @@ impl Service {
     }
 }
 
-fn check_dimension(record: &IndexRecord, request: &Upsert) -> Result<(), ServiceError> {
+pub(super) fn check_dimension(record: &IndexRecord, vectors: &Vectors) -> Result<(), ServiceError> {
     match record.dimension {
-        Some(dimension) if dimension != request.vectors.dimension() => Err(ServiceError::invalid(format!(
+        Some(dimension) if dimension != vectors.dimension() => Err(ServiceError::invalid(format!(
             "The dimension of the vectors provided ({}) doesn't match the index's ({dimension}).",
-            request.vectors.dimension()
+            vectors.dimension()
         ))),
         _ => Ok(()),
     }

@@ -2,12 +2,14 @@
 
 use super::Upsert;
 use super::coded_rows::{CodedRows, NewRow, entry_of};
+use super::inbox::Waiting;
 use super::session::{LoadedModel, Session};
 use rayon::prelude::*;
 use sealdex_core::{Generation, IndexId, Op, PartitionId, Placement, Precision};
 use sealdex_crypto::{Aad, DataKeys, RecordKind, random_16};
+use sealdex_index::dataplane::Fetched;
 use sealdex_index::{distance, record};
-use sealdex_proto::partition::{CommitItems, Entry, Item, RowPlace, entry};
+use sealdex_proto::partition::{CommitItems, Entry, Item, PromoteItems, RowPlace, entry};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,9 +20,15 @@ pub(crate) struct WritePlan {
     pub(crate) commits: Vec<(PartitionId, Entry)>,
 }
 
+/// What is sealed of an item beside its row.
+struct Rest<'a> {
+    id: &'a str,
+    contents: Option<&'a [u8]>,
+}
+
 impl WritePlan {
     /// Plans the write of `upsert` into all generations that must have it.
-    pub(crate) fn new(
+    pub(crate) fn of_upsert(
         session: &Session,
         placement: &Placement,
         precision: Precision,
@@ -39,6 +47,47 @@ impl WritePlan {
                 metadata: Cow::Borrowed(&upsert.metadata[at]),
             })
             .collect();
+        let rest = |&at: &usize| Rest {
+            id: &upsert.ids[at],
+            contents: upsert.contents[at].as_deref().map(str::as_bytes),
+        };
+        let rest = positions.iter().map(rest).collect();
+        let commit = |items| entry::Command::CommitItems(CommitItems { items });
+        Self::new(session, placement, precision, models, (rows, rest), commit)
+    }
+
+    /// Plans to give items of the inbox their rows. Each keeps its write.
+    pub(crate) fn of_promotion<'a>(
+        session: &Session,
+        placement: &Placement,
+        precision: Precision,
+        models: &[Arc<LoadedModel>],
+        waiting: &'a [Arc<Waiting>],
+    ) -> Self {
+        let items = waiting.iter().map(|waiting| waiting.item());
+        let row = |item: &'a Fetched| NewRow {
+            label: item.label,
+            op: item.op,
+            vector: item.vector.as_deref().unwrap_or_default(),
+            metadata: Cow::Borrowed(&item.metadata),
+        };
+        let rest = |item: &'a Fetched| Rest {
+            id: &item.id,
+            contents: item.contents.as_deref(),
+        };
+        let rows = (items.clone().map(row).collect(), items.map(rest).collect());
+        let promote = |items| entry::Command::PromoteItems(PromoteItems { items });
+        Self::new(session, placement, precision, models, rows, promote)
+    }
+
+    fn new(
+        session: &Session,
+        placement: &Placement,
+        precision: Precision,
+        models: &[Arc<LoadedModel>],
+        (rows, rest): (Vec<NewRow<'_, '_>>, Vec<Rest<'_>>),
+        commit: impl Fn(Vec<Item>) -> entry::Command,
+    ) -> Self {
         let mut places: Vec<Vec<RowPlace>> = vec![Vec::with_capacity(models.len()); rows.len()];
         let mut appends = Vec::new();
         for model in models {
@@ -56,19 +105,18 @@ impl WritePlan {
         let items: Vec<(PartitionId, Item)> = rows
             .par_iter()
             .zip(places)
-            .zip(&positions)
-            .map(|((row, places), &at)| {
+            .zip(&rest)
+            .map(|((row, places), rest)| {
                 let home = placement.of_item(&row.label);
-                let (id, contents) = (&upsert.ids[at], upsert.contents[at].as_deref());
                 (
                     home,
-                    sealed_item(session.keys(home), precision, row, places, id, contents),
+                    sealed_item(session.keys(home), precision, row, places, rest),
                 )
             })
             .collect();
         Self {
             appends,
-            commits: commit_entries(session.id, items),
+            commits: entries_by_home(session.id, items, commit),
         }
     }
 }
@@ -85,6 +133,14 @@ fn as_stored(precision: Precision, values: &[f32]) -> Vec<f32> {
     }
 }
 
+/// A vector in the bytes that are stored of it.
+pub(super) fn stored_bytes(precision: Precision, vector: &[f32]) -> Cow<'_, [u8]> {
+    match precision {
+        Precision::Float32 => Cow::Borrowed(bytemuck::cast_slice(vector)),
+        Precision::Float16 => Cow::Owned(f16_bytes(vector)),
+    }
+}
+
 /// Half-precision bytes of values that were checked to fit.
 fn f16_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(values.len() * 2);
@@ -94,7 +150,7 @@ fn f16_bytes(values: &[f32]) -> Vec<u8> {
 }
 
 /// Positions of the items to write: of items with the same id only the last.
-fn last_of_each_id(ids: &[String]) -> Vec<usize> {
+pub(super) fn last_of_each_id(ids: &[String]) -> Vec<usize> {
     let mut last: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
     for (at, id) in ids.iter().enumerate() {
         last.insert(id, at);
@@ -109,8 +165,7 @@ fn sealed_item(
     precision: Precision,
     row: &NewRow<'_, '_>,
     rows: Vec<RowPlace>,
-    id: &str,
-    contents: Option<&str>,
+    rest: &Rest<'_>,
 ) -> Item {
     let seal = |kind, plaintext: &[u8]| {
         let aad = Aad {
@@ -122,32 +177,27 @@ fn sealed_item(
         };
         keys.seal(&aad, plaintext)
     };
-    let vector = match precision {
-        Precision::Float32 => seal(RecordKind::Vector, bytemuck::cast_slice(row.vector)),
-        Precision::Float16 => seal(RecordKind::Vector, &f16_bytes(row.vector)),
-    };
+    let vector = seal(RecordKind::Vector, &stored_bytes(precision, row.vector));
     Item {
         label: row.label.as_bytes().to_vec().into(),
         op: row.op.as_bytes().to_vec().into(),
         rows,
         vector: vector.into(),
-        meta: seal(RecordKind::Meta, &record::encode_meta(id, &row.metadata)).into(),
-        contents: contents.map(|text| seal(RecordKind::Contents, text.as_bytes()).into()),
+        meta: seal(RecordKind::Meta, &record::encode_meta(rest.id, &row.metadata)).into(),
+        contents: rest.contents.map(|text| seal(RecordKind::Contents, text).into()),
     }
 }
 
-fn commit_entries(index: IndexId, items: Vec<(PartitionId, Item)>) -> Vec<(PartitionId, Entry)> {
-    let mut by_home: BTreeMap<PartitionId, Vec<Item>> = BTreeMap::new();
+/// One entry for each home that has some of `items`.
+pub(super) fn entries_by_home<T>(
+    index: IndexId,
+    items: Vec<(PartitionId, T)>,
+    command: impl Fn(Vec<T>) -> entry::Command,
+) -> Vec<(PartitionId, Entry)> {
+    let mut by_home: BTreeMap<PartitionId, Vec<T>> = BTreeMap::new();
     for (home, item) in items {
         by_home.entry(home).or_default().push(item);
     }
-    by_home
-        .into_iter()
-        .map(|(home, items)| {
-            (
-                home,
-                entry_of(index, entry::Command::CommitItems(CommitItems { items })),
-            )
-        })
-        .collect()
+    let entry = |(home, items)| (home, entry_of(index, command(items)));
+    by_home.into_iter().map(entry).collect()
 }

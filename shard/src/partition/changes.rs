@@ -1,7 +1,7 @@
 //! What the entries of one apply have changed so far. Later entries of the same apply see it; nobody else does before
 //! the batch is durable.
 
-use super::directory::{BlockRef, Directory};
+use super::directory::{BlockRef, Directory, Waiting};
 use super::index_state::IndexState;
 use super::locator::Locator;
 use crate::storage::{Batch, Database, Family, Keys};
@@ -29,6 +29,8 @@ pub(super) struct Changed {
     pub(super) indexes: HashMap<IndexId, Option<IndexState>>,
     /// New block lists.
     pub(super) clusters: HashMap<(IndexId, Generation, ClusterLabel), Vec<BlockRef>>,
+    /// Items that came to the inbox; `None` for those that left it.
+    pub(super) inbox: HashMap<(IndexId, ItemLabel), Option<Waiting>>,
 }
 
 /// Why a command changed nothing.
@@ -84,6 +86,7 @@ impl<'a> Changes<'a> {
     /// Forgets the index and all that was written for it in this batch; the batch itself is the caller's.
     pub(super) fn forget(&mut self, index: IndexId) {
         self.changed.clusters.retain(|(of, ..), _| *of != index);
+        self.changed.inbox.retain(|(of, _), _| *of != index);
         self.locators.retain(|(of, _), _| *of != index);
         self.changed.indexes.insert(index, None);
         self.changed.dropped.insert(index);
@@ -110,6 +113,19 @@ impl<'a> Changes<'a> {
         blocks: Vec<BlockRef>,
     ) {
         self.changed.clusters.insert((index, generation, cluster), blocks);
+    }
+
+    /// How an item waits in the inbox, if it does.
+    pub(super) fn waiting(&self, index: IndexId, label: &ItemLabel) -> Option<Waiting> {
+        match self.changed.inbox.get(&(index, *label)) {
+            Some(changed) => *changed,
+            None if self.changed.dropped.contains(&index) => None,
+            None => self.directory.waiting(index, label),
+        }
+    }
+
+    pub(super) fn set_waiting(&mut self, index: IndexId, label: ItemLabel, waiting: Option<Waiting>) {
+        self.changed.inbox.insert((index, label), waiting);
     }
 
     /// Reads the locators of many items at once, so that [`replace_locator`](Self::replace_locator) has them at hand.
@@ -145,6 +161,11 @@ impl<'a> Changes<'a> {
             self.locators.insert((index, label), locator);
         }
         Ok(())
+    }
+
+    /// An item's locator, if the item exists. It was prefetched.
+    pub(super) fn locator(&self, index: IndexId, label: &ItemLabel) -> Option<&Locator> {
+        self.locators.get(&(index, *label))?.as_ref()
     }
 
     /// Puts or removes an item's locator and returns the one before. The item was prefetched.

@@ -2,10 +2,11 @@
 //! batch is durable, read by every scan.
 
 use super::changes::Changed;
-use super::index_state::IndexState;
-use crate::storage::{Family, View, block_of, index_of, partition_key, prefix_end};
+use super::inbox;
+use super::index_state::{InboxState, IndexState};
+use crate::storage::{Family, View, block_of, inbox_of, index_of, partition_key, prefix_end};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use sealdex_core::{BlockId, ClusterLabel, Generation, IndexId, PartitionId};
+use sealdex_core::{BlockId, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::ShardError;
 use std::collections::HashMap;
 
@@ -21,6 +22,16 @@ pub(crate) struct BlockRef {
     pub(crate) bytes: u32,
 }
 
+/// An item of the inbox.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Waiting {
+    pub(crate) op: Op,
+    /// Its number among all that ever arrived.
+    pub(crate) arrival: u64,
+    /// Bytes of it, sealed.
+    pub(crate) bytes: u32,
+}
+
 /// The partition's indexes as of the last durable batch.
 pub(crate) struct Directory {
     indexes: RwLock<HashMap<IndexId, Entry>>,
@@ -32,6 +43,7 @@ pub(crate) struct Directory {
 struct Entry {
     state: IndexState,
     generations: HashMap<Generation, HashMap<ClusterLabel, Vec<BlockRef>>>,
+    inbox: HashMap<ItemLabel, Waiting>,
 }
 
 impl Directory {
@@ -48,7 +60,7 @@ impl Directory {
                     index,
                     Entry {
                         state,
-                        generations: HashMap::new(),
+                        ..Entry::default()
                     },
                 );
             }
@@ -66,6 +78,14 @@ impl Directory {
                 .entry(cluster)
                 .or_default()
                 .push(block);
+        }
+        for record in view.range(Family::Inbox, &prefix, prefix_end(&prefix)) {
+            let (key, value) = record?;
+            let damaged = ShardError::Corrupt("inbox");
+            let (index, label) = inbox_of(&key).ok_or(damaged.clone())?;
+            let waiting = inbox::decode(&value).ok_or(damaged.clone())?.0;
+            let entry = indexes.get_mut(&index).ok_or(damaged)?;
+            entry.inbox.insert(label, waiting);
         }
         Ok(Self {
             indexes: RwLock::new(indexes),
@@ -106,6 +126,22 @@ impl Directory {
         blocks().cloned().unwrap_or_default()
     }
 
+    pub(super) fn waiting(&self, index: IndexId, label: &ItemLabel) -> Option<Waiting> {
+        self.indexes.read().get(&index)?.inbox.get(label).copied()
+    }
+
+    /// The state of an index's inbox, and all that waits there, in no order.
+    pub(super) fn inbox(&self, index: IndexId) -> Option<(InboxState, Vec<(ItemLabel, Waiting)>)> {
+        let indexes = self.indexes.read();
+        let entry = indexes.get(&index)?;
+        let waiting = entry.inbox.iter().map(|(label, waiting)| (*label, *waiting));
+        Some((entry.state.inbox, waiting.collect()))
+    }
+
+    pub(super) fn inbox_state(&self, index: IndexId) -> Option<InboxState> {
+        Some(self.indexes.read().get(&index)?.state.inbox)
+    }
+
     /// To be held from before a batch is committed until it is published.
     pub(super) fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock()
@@ -136,6 +172,15 @@ impl Directory {
                     indexes.remove(&index);
                 }
             }
+        }
+        for ((index, label), waiting) in changed.inbox {
+            let Some(entry) = indexes.get_mut(&index) else {
+                continue;
+            };
+            match waiting {
+                Some(waiting) => entry.inbox.insert(label, waiting),
+                None => entry.inbox.remove(&label),
+            };
         }
         for ((index, generation, cluster), blocks) in changed.clusters {
             let Some(entry) = indexes.get_mut(&index) else {

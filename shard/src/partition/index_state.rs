@@ -16,6 +16,19 @@ pub(crate) struct IndexState {
     pub(crate) items: u64,
     /// What batches of writes are signed under.
     pub(crate) write_key: WriteKey,
+    /// What has come and gone there.
+    pub(crate) inbox: InboxState,
+}
+
+/// The inbox of one index in one partition.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct InboxState {
+    /// Sealed bytes of what waits.
+    pub(crate) bytes: u64,
+    /// Items that ever arrived. Each has its number as it arrived.
+    pub(crate) arrivals: u64,
+    /// The highest number of one that left, and was not merely replaced by another there.
+    pub(crate) departed: u64,
 }
 
 /// The key epoch of an index and the public key (Ed25519) that its writers sign under.
@@ -68,6 +81,11 @@ impl IndexState {
             items: self.items,
             epoch: self.write_key.epoch,
             write_key: self.write_key.public.to_vec().into(),
+            inbox: (self.inbox.arrivals > 0).then_some(wire::Inbox {
+                bytes: self.inbox.bytes,
+                arrivals: self.inbox.arrivals,
+                departed: self.inbox.departed,
+            }),
         }
         .encode_to_vec()
     }
@@ -76,6 +94,7 @@ impl IndexState {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored = wire::IndexState::decode(bytes).ok()?;
         let ascending = stored.generations.is_sorted_by(|a, b| a < b);
+        let inbox = stored.inbox.unwrap_or_default();
         let write_key = WriteKey {
             epoch: stored.epoch,
             public: stored.write_key.as_ref().try_into().ok()?,
@@ -85,6 +104,11 @@ impl IndexState {
             generations: stored.generations.into_iter().map(Generation).collect(),
             next_generation: stored.next_generation,
             items: stored.items,
+            inbox: InboxState {
+                bytes: inbox.bytes,
+                arrivals: inbox.arrivals,
+                departed: inbox.departed,
+            },
         })
     }
 }
@@ -118,6 +142,11 @@ mod tests {
             write_key: WriteKey {
                 epoch: 3,
                 public: [8; 32],
+            },
+            inbox: InboxState {
+                bytes: 70,
+                arrivals: 5,
+                departed: 3,
             },
             ..IndexState::default()
         };

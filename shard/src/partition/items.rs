@@ -1,6 +1,7 @@
 //! Committing and deleting items: the only commands that decide what a query may see.
 
 use super::changes::{Changes, Halt};
+use super::inbox;
 use super::index_state::IndexState;
 use super::locator::{Locator, places};
 use crate::storage::Family;
@@ -24,6 +25,7 @@ pub(super) fn commit(
     let mut applied = Applied::default();
     for ((label, locator), item) in locators.into_iter().zip(&command.items) {
         put_records(changes, index, &label, &locator.op, item);
+        inbox::depart(changes, index, &label, &mut state);
         let op = locator.op;
         match changes.replace_locator(index, label, Some(locator)) {
             None => applied.created += 1,
@@ -53,10 +55,8 @@ pub(super) fn delete(
     let mut applied = Applied::default();
     for label in labels {
         if let Some(old) = changes.replace_locator(index, label, None) {
-            let key = changes.keys(index).item(&label);
-            for family in [Family::Vectors, Family::Meta, Family::Contents] {
-                changes.batch.delete(family, &key);
-            }
+            delete_records(changes, index, &label);
+            inbox::depart(changes, index, &label, &mut state);
             applied.removed += 1;
             applied.orphaned.extend(live_rows(&state, old));
         }
@@ -70,7 +70,7 @@ pub(super) fn delete(
 }
 
 /// Checks an item and says what its locator will be. Rows of retired generations are left out.
-fn locator(state: &IndexState, item: &wire::Item) -> Result<(ItemLabel, Locator), ShardError> {
+pub(super) fn locator(state: &IndexState, item: &wire::Item) -> Result<(ItemLabel, Locator), ShardError> {
     let label = ItemLabel::from_slice(&item.label).ok_or(ShardError::BadEntry("item label"))?;
     let op = Op::from_slice(&item.op).ok_or(ShardError::BadEntry("item op"))?;
     let mut rows = places(&item.rows).ok_or(ShardError::BadEntry("row place"))?;
@@ -79,11 +79,18 @@ fn locator(state: &IndexState, item: &wire::Item) -> Result<(ItemLabel, Locator)
         return Err(ShardError::StaleGeneration);
     }
     rows.retain(|(generation, _)| !state.is_retired(*generation));
-    Ok((label, Locator { op, rows }))
+    let in_inbox = false;
+    Ok((label, Locator { op, rows, in_inbox }))
 }
 
 /// Each record begins with its op in the clear, so that one look-up tells both whether it is current and what it is.
-fn put_records(changes: &mut Changes<'_>, index: IndexId, label: &ItemLabel, op: &Op, item: &wire::Item) {
+pub(super) fn put_records(
+    changes: &mut Changes<'_>,
+    index: IndexId,
+    label: &ItemLabel,
+    op: &Op,
+    item: &wire::Item,
+) {
     let key = changes.keys(index).item(label);
     changes
         .batch
@@ -95,7 +102,17 @@ fn put_records(changes: &mut Changes<'_>, index: IndexId, label: &ItemLabel, op:
     }
 }
 
-fn live_rows(state: &IndexState, old: Locator) -> impl Iterator<Item = (Generation, ClusterLabel)> {
+pub(super) fn delete_records(changes: &mut Changes<'_>, index: IndexId, label: &ItemLabel) {
+    let key = changes.keys(index).item(label);
+    for family in [Family::Vectors, Family::Meta, Family::Contents] {
+        changes.batch.delete(family, &key);
+    }
+}
+
+pub(super) fn live_rows(
+    state: &IndexState,
+    old: Locator,
+) -> impl Iterator<Item = (Generation, ClusterLabel)> {
     old.rows
         .into_iter()
         .filter(|(generation, _)| state.is_live(*generation))

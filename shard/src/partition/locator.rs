@@ -5,6 +5,9 @@ use sealdex_core::{ClusterLabel, Generation, Op};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition as wire;
 
+/// The version of a locator that is in the inbox: who knows only the first must not take it for an item without rows.
+const IN_INBOX_VERSION: u32 = 2;
+
 /// What a partition keeps of an item beside its sealed records.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Locator {
@@ -12,6 +15,8 @@ pub(crate) struct Locator {
     pub(crate) op: Op,
     /// Where its rows are: at most one cluster per generation.
     pub(crate) rows: Vec<(Generation, ClusterLabel)>,
+    /// It waits in the inbox: it has no rows, and no records but the one there.
+    pub(crate) in_inbox: bool,
 }
 
 impl Locator {
@@ -22,9 +27,14 @@ impl Locator {
         };
         let op = self.op.0.to_vec().into();
         wire::Locator {
-            version: ENTRY_VERSION,
+            version: if self.in_inbox {
+                IN_INBOX_VERSION
+            } else {
+                ENTRY_VERSION
+            },
             op,
             rows: self.rows.iter().map(row).collect(),
+            in_inbox: self.in_inbox,
         }
         .encode_to_vec()
     }
@@ -32,12 +42,18 @@ impl Locator {
     /// `None` if the record is damaged or from a later version.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let stored = wire::Locator::decode(bytes).ok()?;
-        if stored.version != ENTRY_VERSION {
+        let known = if stored.in_inbox {
+            IN_INBOX_VERSION
+        } else {
+            ENTRY_VERSION
+        };
+        if stored.version != known {
             return None;
         }
         Some(Self {
             op: Op::from_slice(&stored.op)?,
             rows: places(&stored.rows)?,
+            in_inbox: stored.in_inbox,
         })
     }
 }
@@ -67,8 +83,15 @@ mod tests {
         let locator = Locator {
             op: Op([5; 16]),
             rows,
+            in_inbox: false,
         };
         assert_eq!(Locator::decode(&locator.encode()), Some(locator));
+        let waiting = Locator {
+            op: Op([5; 16]),
+            rows: Vec::new(),
+            in_inbox: true,
+        };
+        assert_eq!(Locator::decode(&waiting.encode()), Some(waiting));
     }
 
     #[test]
@@ -76,6 +99,7 @@ mod tests {
         let locator = Locator {
             op: Op([5; 16]),
             rows: Vec::new(),
+            in_inbox: false,
         };
         let bytes = locator.encode();
         assert_eq!(Locator::decode(&[]), None);
@@ -84,6 +108,7 @@ mod tests {
             version: ENTRY_VERSION + 1,
             op: vec![5; 16].into(),
             rows: Vec::new(),
+            in_inbox: false,
         };
         assert_eq!(Locator::decode(&later.encode_to_vec()), None);
     }

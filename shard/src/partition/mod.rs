@@ -4,6 +4,7 @@ mod blocks;
 mod changes;
 mod directory;
 mod generations;
+mod inbox;
 mod index_state;
 mod items;
 mod locator;
@@ -13,5 +14,6 @@ mod state_machine;
 mod tests;
 
 pub(crate) use directory::{BlockRef, Directory};
+pub(crate) use inbox::{list as list_inbox, read as read_inbox};
 pub(crate) use locator::Locator;
 pub(crate) use state_machine::Partition;

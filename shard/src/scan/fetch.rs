@@ -17,7 +17,8 @@ const ITEMS_PER_READ: usize = 256;
 const ITEMS_PER_FIRST_READ: usize = 32;
 const CONTENTS_PER_FIRST_READ: usize = 4;
 
-/// The items asked for, in their order; `None` for one that does not exist, or of which another write is current.
+/// The items asked for, in their order; `None` for one that does not exist, of which another write is current, or that
+/// is in the inbox.
 pub(crate) fn fetch(access: &Access, request: &FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
     access.check_known()?;
     // All records of an item are read as of one moment, so that none belongs to another write than the rest.
@@ -100,7 +101,7 @@ pub(crate) fn current(access: &Access, writes: &[(ItemLabel, Op)]) -> Result<Vec
         let found = access.database.latest().get_many(Family::Locators, &keys)?;
         for (item, locator) in items.into_iter().zip(found) {
             let Some(locator) = locator else { continue };
-            let current = locator_op(&locator)?;
+            let current = decode_locator(&locator)?.op;
             for n in item {
                 answers[*n] = writes[*n].1 == current;
             }
@@ -212,7 +213,10 @@ impl<'a> Stored<'a> {
             _ => Ok(None),
         };
         if let Some(locator) = self.locators.get(n) {
-            return locator.as_deref().map(locator_op).transpose();
+            let locator = locator.as_deref().map(decode_locator).transpose()?;
+            return Ok(locator
+                .filter(|locator| !locator.in_inbox)
+                .map(|locator| locator.op));
         }
         match of_record(ItemRecord::Vector, &self.vectors)? {
             Some(op) => Ok(Some(op)),
@@ -228,6 +232,6 @@ fn sealed_of<'a>(kind: ItemRecord, stored: &'a Option<Pinned<'_>>, op: Op) -> Re
     if of == op { Ok(sealed) } else { Err(kind.damaged()) }
 }
 
-fn locator_op(stored: &[u8]) -> Result<Op, ShardError> {
-    Ok(Locator::decode(stored).ok_or(ShardError::Corrupt("locator"))?.op)
+fn decode_locator(stored: &[u8]) -> Result<Locator, ShardError> {
+    Locator::decode(stored).ok_or(ShardError::Corrupt("locator"))
 }

@@ -2,10 +2,13 @@
 
 use super::access::Access;
 use super::fetch::{Page, read_items};
+use crate::partition::Locator;
 use crate::storage::{Family, item_of, prefix_end};
+use sealdex_core::ItemLabel;
 use sealdex_index::dataplane::{ShardError, WalkReply, WalkRequest};
 
-/// The next items: at most `limit`, and no more than fit into `bytes_max`.
+/// The next items: at most `limit`, and no more than fit into `bytes_max`. Those in the inbox are not among them: nobody
+/// here can open one.
 pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<WalkReply, ShardError> {
     access.check_known()?;
     let records = access.records();
@@ -20,8 +23,8 @@ pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<WalkReply, 
     let limit = request.limit.max(1);
     let mut labels = view
         .range(Family::Locators, &from, prefix_end(&records.index()))
+        .filter_map(|record| record.and_then(|(key, value)| placed(&key, &value)).transpose())
         .take(limit.saturating_add(1))
-        .map(|record| item_of(&record?.0).ok_or(ShardError::Corrupt("locator")))
         .collect::<Result<Vec<_>, _>>()?;
     let mut finished = labels.len() <= limit;
     labels.truncate(limit);
@@ -38,4 +41,12 @@ pub(crate) fn walk(access: &Access, request: &WalkRequest) -> Result<WalkReply, 
     finished &= items.len() == labels.len();
     let next = items.last().map(|item| item.label).filter(|_| !finished);
     Ok(WalkReply { items, next })
+}
+
+/// The item of a locator, unless it is in the inbox.
+fn placed(key: &[u8], locator: &[u8]) -> Result<Option<ItemLabel>, ShardError> {
+    let damaged = ShardError::Corrupt("locator");
+    let label = item_of(key).ok_or(damaged.clone())?;
+    let locator = Locator::decode(locator).ok_or(damaged)?;
+    Ok((!locator.in_inbox).then_some(label))
 }

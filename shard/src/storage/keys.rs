@@ -79,6 +79,11 @@ pub(crate) fn item_of(key: &[u8]) -> Option<ItemLabel> {
     ItemLabel::from_slice(&key[INDEX_BYTES..])
 }
 
+/// The index and the item that a key of an item's record names.
+pub(crate) fn inbox_of(key: &[u8]) -> Option<(IndexId, ItemLabel)> {
+    Some((index_of(key.get(..INDEX_BYTES)?)?, item_of(key)?))
+}
+
 /// The block that a key of `Family::Directory` names.
 pub(crate) fn block_of(key: &[u8]) -> Option<(IndexId, Generation, ClusterLabel, BlockId)> {
     let key: &[u8; BLOCK_BYTES] = key.try_into().ok()?;

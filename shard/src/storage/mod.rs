@@ -10,4 +10,4 @@ pub(crate) use db::{Batch, Database, Pinned, View};
 pub(crate) use families::Family;
 pub(crate) use format::claim;
 pub(crate) use housekeeper::{Dropped, Housekeeper};
-pub(crate) use keys::{Keys, NODE_KEY, block_of, index_of, item_of, partition_key, prefix_end};
+pub(crate) use keys::{Keys, NODE_KEY, block_of, inbox_of, index_of, item_of, partition_key, prefix_end};

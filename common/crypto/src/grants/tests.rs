@@ -26,6 +26,8 @@ fn hand_over_what_they_are_for() {
     let cap = token.open_write(&write, INDEX, EPOCH).unwrap();
     assert_eq!(exposed(cap.roots()), exposed(bundle.write_cap().roots()));
     assert_eq!(cap.signer().public_key(), bundle.public_keys().write);
+    assert_eq!(cap.inbox(), Some(bundle.public_keys().inbox));
+    assert_eq!(cap.inbox(), bundle.write_cap().inbox());
 }
 
 #[test]
@@ -69,13 +71,13 @@ fn show_nothing_but_their_length() {
     let read = bundle.grant_read(INDEX, EPOCH, id, &token.public_key());
     assert_eq!(format!("{read:?}"), "ReadGrant(113 bytes)");
     let write = bundle.grant_write(INDEX, EPOCH, id, &token.public_key());
-    assert_eq!(format!("{write:?}"), "WriteGrant(113 bytes)");
+    assert_eq!(format!("{write:?}"), "WriteGrant(145 bytes)");
 }
 
 #[test]
 fn bytes_of_any_length_are_no_grant() {
     let (_, token) = user();
-    for length in (0..120).chain([1 << 16]) {
+    for length in (0..160).chain([1 << 16]) {
         let bytes = vec![FORMAT; length];
         assert!(
             token

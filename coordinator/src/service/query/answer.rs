@@ -3,6 +3,7 @@
 use super::ASK_LESS;
 use super::round::Neighbour;
 use crate::domain::IndexRecord;
+use crate::service::inbox::Waited;
 use crate::service::items::text;
 use crate::service::open_items::{AnswerSize, Opening};
 use crate::service::session::Session;
@@ -19,15 +20,19 @@ pub(super) struct Answer {
     pub(super) overtaken: bool,
 }
 
-impl Service {
+/// What it takes to answer a query.
+pub(super) struct Answering<'a> {
+    pub(super) service: &'a Service,
+    pub(super) record: &'a IndexRecord,
+    pub(super) session: &'a Session,
+    pub(super) query: &'a Query,
+    pub(super) waited: &'a Waited,
+}
+
+impl Answering<'_> {
     /// Settles ties by id, and opens what is asked of the first `top_k`.
-    pub(super) async fn answer(
-        &self,
-        record: &IndexRecord,
-        session: &Session,
-        query: &Query,
-        mut neighbours: Vec<Vec<Neighbour>>,
-    ) -> Result<Answer, ServiceError> {
+    pub(super) async fn answer(&self, mut neighbours: Vec<Vec<Neighbour>>) -> Result<Answer, ServiceError> {
+        let query = self.query;
         let tied = neighbours
             .iter()
             .filter_map(|found| tied_with_last(found, query.top_k));
@@ -39,10 +44,8 @@ impl Service {
                 meta: true,
                 ..Fields::default()
             };
-            self.open(record, session, fields, &tied, false, |item| {
-                ids.insert(item.label, item.id)
-            })
-            .await?;
+            self.open(fields, &tied, false, |item| ids.insert(item.label, item.id))
+                .await?;
             for found in &mut neighbours {
                 overtaken |= settle_ties(found, query.top_k, &ids);
             }
@@ -54,7 +57,7 @@ impl Service {
         };
         let wanted: Vec<Neighbour> = neighbours.iter().flatten().copied().collect();
         let mut opened = HashMap::new();
-        self.open(record, session, fields, &wanted, query.include.metadata, |item| {
+        self.open(fields, &wanted, query.include.metadata, |item| {
             opened.insert(item.label, item)
         })
         .await?;
@@ -69,34 +72,38 @@ impl Service {
         })
     }
 
-    /// Opens items, each once; those that have been written since are left out.
+    /// Opens items, each once; those that have been written since are left out. What waited is open already.
     async fn open<R>(
         &self,
-        record: &IndexRecord,
-        session: &Session,
         fields: Fields,
         wanted: &[Neighbour],
         metadata: bool,
         mut keep: impl FnMut(Fetched) -> R,
     ) -> Result<(), ServiceError> {
-        let mut items: Vec<_> = wanted.iter().map(|found| (found.label, Some(found.op))).collect();
+        let mut items: Vec<_> = wanted.iter().map(|found| (found.label, found.op)).collect();
         items.sort_unstable();
         items.dedup();
-        let opening = Opening {
-            session,
-            precision: record.precision,
-            fields,
-            items,
-        };
         let mut size = AnswerSize::new(ASK_LESS);
-        self.fanout
-            .open_items(opening, |item| {
-                let item = if metadata { item } else { without_metadata(item) };
-                size.add(&item)?;
-                keep(item);
-                Ok(())
-            })
-            .await
+        let mut take = |item: Fetched| {
+            let item = if metadata { item } else { without_metadata(item) };
+            size.add(&item)?;
+            keep(item);
+            Ok(())
+        };
+        let mut stored = Vec::with_capacity(items.len());
+        for (label, op) in items {
+            match self.waited.version(&label, &op) {
+                Some(item) => take(item.clone())?,
+                None => stored.push((label, Some(op))),
+            }
+        }
+        let opening = Opening {
+            session: self.session,
+            precision: self.record.precision,
+            fields,
+            items: stored,
+        };
+        self.service.fanout.open_items(opening, take).await
     }
 }
 

@@ -252,7 +252,7 @@ fn keep_best(candidates: &mut Vec<Candidate>, keep: usize) -> Option<f32> {
 }
 
 /// Sorts by distance and keeps the first `top_k` together with all that tie with the last of them.
-fn keep_nearest(neighbours: &mut Vec<Neighbour>, top_k: usize) {
+pub(super) fn keep_nearest(neighbours: &mut Vec<Neighbour>, top_k: usize) {
     neighbours.sort_unstable_by(|a, b| {
         a.distance
             .total_cmp(&b.distance)

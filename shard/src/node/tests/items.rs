@@ -2,7 +2,9 @@
 
 use super::bench::*;
 use sealdex_core::{Metric, Op, Precision};
-use sealdex_index::dataplane::{FetchRequest, Fetched, Fields, ShardError, WalkReply, WalkRequest};
+use sealdex_index::dataplane::{
+    FetchRequest, Fetched, Fields, InboxRequest, ShardError, WalkReply, WalkRequest,
+};
 use sealdex_proto::partition as wire;
 use sealdex_proto::partition::entry::Command;
 use std::collections::BTreeMap;
@@ -275,6 +277,58 @@ async fn pieces_of_a_model_come_back_sealed() {
         get(bench.labels.blob(GENERATION, &[3; 16], 1)).await.unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn an_item_in_the_inbox_is_one_of_the_index_and_only_the_inbox_has_it() {
+    let vectors = Numbers(11).rows(30, 4);
+    let mut bench = Bench::new(false, Metric::Euclidean, &vectors).await;
+    bench.upsert("i", 0, &vectors).await;
+    let (label, op) = (bench.labels.item("i7"), Op([9; 16]));
+    let home = bench.home(&label);
+    let before = bench.node.count(home.partition, INDEX).await;
+    let item = wire::InboxItem {
+        label: label.0.to_vec().into(),
+        op: op.0.to_vec().into(),
+        epoch: EPOCH.0,
+        sealed: vec![5; 70].into(),
+    };
+    let put = wire::PutInbox { items: vec![item] };
+    bench
+        .propose(home.partition, Command::PutInbox(put))
+        .await
+        .unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            bench = bench.reopen().await;
+        }
+        let contents = Fields {
+            contents: true,
+            ..Fields::default()
+        };
+        for fields in [ALL, contents, Fields::default()] {
+            assert!(fetch(&bench, "i7", None, fields).await.is_none());
+        }
+        for limit in [1, 3, 100] {
+            let walked = walk(&bench, limit).await;
+            assert!(walked.len() == 29 && !walked.contains_key("i7"));
+        }
+        assert_eq!(bench.node.count(home.partition, INDEX).await, before);
+        let current = bench.node.current(home, vec![(label, op)]).await;
+        assert_eq!(current, Ok(vec![true]));
+        let request = InboxRequest {
+            partition: home.partition,
+            index: INDEX,
+            seen: 0,
+        };
+        let reply = bench.node.inbox(request).await.unwrap();
+        let [waiting] = &reply.waiting[..] else {
+            panic!("{} items wait", reply.waiting.len());
+        };
+        let sealed = waiting.sealed.as_ref().unwrap();
+        assert_eq!((waiting.label, waiting.op, sealed.epoch), (label, op, EPOCH));
+        assert_eq!((sealed.sealed.as_slice(), reply.bytes), ([5; 70].as_slice(), 70));
+    }
 }
 
 #[tokio::test]

@@ -17,13 +17,15 @@ fn entry(index: IndexId, command: Command) -> wire::Entry {
     }
 }
 
-fn writes() -> [Command; 5] {
+fn writes() -> [Command; 7] {
     [
         Command::AppendBlocks(wire::AppendBlocks::default()),
         Command::ReplaceBlocks(wire::ReplaceBlocks::default()),
         Command::CommitItems(wire::CommitItems::default()),
         Command::DeleteItems(wire::DeleteItems::default()),
         Command::PutBlobs(wire::PutBlobs::default()),
+        Command::PutInbox(wire::PutInbox::default()),
+        Command::PromoteItems(wire::PromoteItems::default()),
     ]
 }
 

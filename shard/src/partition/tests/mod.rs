@@ -2,6 +2,7 @@
 
 mod block_rules;
 mod crash;
+mod inbox;
 mod model;
 mod rules;
 
@@ -195,6 +196,27 @@ fn item(of: u8, op: u8, rows: &[(u32, u8)], contents: bool) -> wire::Item {
 
 fn commit(index: u64, items: Vec<wire::Item>) -> wire::Entry {
     entry(index, Command::CommitItems(wire::CommitItems { items }))
+}
+
+fn promote(index: u64, items: Vec<wire::Item>) -> wire::Entry {
+    entry(index, Command::PromoteItems(wire::PromoteItems { items }))
+}
+
+/// What stands for an item that is sealed to the index's public key.
+fn inbox_sealed(of: u8, op: u8) -> Vec<u8> {
+    vec![b'w'; 4 + usize::from(of + op)]
+}
+
+/// Puts items (label, op) into the inbox.
+fn put_inbox(index: u64, items: &[(u8, u8)]) -> wire::Entry {
+    let item = |(of, op): &(u8, u8)| wire::InboxItem {
+        label: label(*of),
+        op: label(*op),
+        epoch: WRITE_KEY.epoch,
+        sealed: inbox_sealed(*of, *op).into(),
+    };
+    let items = items.iter().map(item).collect();
+    entry(index, Command::PutInbox(wire::PutInbox { items }))
 }
 
 fn delete(index: u64, labels: &[u8]) -> wire::Entry {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::partition::Locator;
-use crate::partition::index_state::IndexState;
+use crate::partition::index_state::{InboxState, IndexState};
 use crate::storage::Keys;
 use proptest::prelude::*;
 use sealdex_core::{BlobLabel, BlockId, ClusterLabel, Generation, IndexId, ItemLabel, Op};
@@ -27,6 +27,8 @@ enum Step {
         new: Blocks,
     },
     Commit(Vec<NewItem>),
+    PutInbox(Vec<(u8, u8)>),
+    Promote(Vec<NewItem>),
     Delete(Vec<u8>),
     PutBlobs {
         generation: u32,
@@ -41,6 +43,14 @@ struct NewItem {
     op: u8,
     rows: Vec<(u32, u8)>,
     contents: bool,
+    /// Its number in the inbox, if it waits there.
+    arrival: Option<u64>,
+}
+
+impl NewItem {
+    fn to_wire(&self) -> wire::Item {
+        item(self.label, self.op, &self.rows, self.contents)
+    }
 }
 
 fn steps() -> impl Strategy<Value = (u64, Step)> {
@@ -56,7 +66,9 @@ fn steps() -> impl Strategy<Value = (u64, Step)> {
         op,
         rows,
         contents,
+        arrival: None,
     });
+    let items = || prop::collection::vec(item.clone(), 0..5);
     let step = prop_oneof![
         4 => generation().prop_map(Step::Begin),
         1 => generation().prop_map(Step::Retire),
@@ -64,7 +76,9 @@ fn steps() -> impl Strategy<Value = (u64, Step)> {
             .prop_map(|(generation, cluster, blocks)| Step::Append { generation, cluster, blocks }),
         3 => (generation(), 0u8..3, prop::collection::btree_set(0u8..12, 0..3), blocks())
             .prop_map(|(generation, cluster, old, new)| Step::Replace { generation, cluster, old, new }),
-        8 => prop::collection::vec(item, 0..5).prop_map(Step::Commit),
+        8 => items().prop_map(Step::Commit),
+        5 => prop::collection::vec((0u8..6, 0u8..5), 0..5).prop_map(Step::PutInbox),
+        5 => items().prop_map(Step::Promote),
         3 => prop::collection::vec(0u8..6, 0..4).prop_map(Step::Delete),
         2 => (generation(), prop::collection::vec(0u8..4, 0..3))
             .prop_map(|(generation, labels)| Step::PutBlobs { generation, labels }),
@@ -94,13 +108,9 @@ fn to_entry(index: u64, step: &Step) -> wire::Entry {
             &Vec::from_iter(old.iter().copied()),
             new,
         ),
-        Step::Commit(items) => commit(
-            index,
-            items
-                .iter()
-                .map(|i| item(i.label, i.op, &i.rows, i.contents))
-                .collect(),
-        ),
+        Step::Commit(items) => commit(index, items.iter().map(NewItem::to_wire).collect()),
+        Step::PutInbox(items) => put_inbox(index, items),
+        Step::Promote(items) => promote(index, items.iter().map(NewItem::to_wire).collect()),
         Step::Delete(labels) => delete(index, labels),
         Step::PutBlobs { generation, labels } => put_blobs(index, *generation, labels),
         Step::Drop => drop_index(index),
@@ -115,6 +125,8 @@ struct Index {
     live: BTreeSet<u32>,
     retired: BTreeSet<u32>,
     items: BTreeMap<u8, NewItem>,
+    arrivals: u64,
+    departed: u64,
     blocks: BTreeMap<(u32, u8), BTreeMap<u8, u32>>,
     blobs: BTreeSet<(u32, u8)>,
 }
@@ -160,6 +172,8 @@ impl Model {
                 new,
             } => state.replace(*generation, *cluster, old, new),
             Step::Commit(items) => state.commit(items),
+            Step::PutInbox(items) => Ok(state.put_inbox(items)),
+            Step::Promote(items) => state.promote(items),
             Step::Delete(labels) => Ok(state.delete(labels)),
             Step::PutBlobs { generation, labels } => {
                 if state.is_retired(*generation) {
@@ -216,18 +230,10 @@ impl Index {
     }
 
     fn commit(&mut self, items: &[NewItem]) -> Reply {
-        let covers = |item: &NewItem| {
-            self.live
-                .iter()
-                .all(|live| item.rows.iter().any(|(of, _)| of == live))
-        };
-        if !items.iter().all(covers) {
-            return Err(ShardError::StaleGeneration);
-        }
+        let items = self.covered(items)?;
         let mut applied = Applied::default();
         for item in items {
-            let mut item = item.clone();
-            item.rows.retain(|(generation, _)| !self.is_retired(*generation));
+            self.depart(item.label);
             match self.items.insert(item.label, item.clone()) {
                 None => applied.created += 1,
                 Some(old) if old.op == item.op => {}
@@ -237,9 +243,69 @@ impl Index {
         Ok(applied)
     }
 
+    /// The items as they will be kept, if each has a row in every live generation.
+    fn covered(&self, items: &[NewItem]) -> Result<Vec<NewItem>, ShardError> {
+        let covers = |item: &NewItem| {
+            self.live
+                .iter()
+                .all(|live| item.rows.iter().any(|(of, _)| of == live))
+        };
+        if !items.iter().all(covers) {
+            return Err(ShardError::StaleGeneration);
+        }
+        let mut items = items.to_vec();
+        for item in &mut items {
+            item.rows.retain(|(generation, _)| !self.is_retired(*generation));
+        }
+        Ok(items)
+    }
+
+    fn depart(&mut self, label: u8) {
+        let arrival = self.items.get(&label).and_then(|item| item.arrival);
+        self.departed = self.departed.max(arrival.unwrap_or(0));
+    }
+
+    fn put_inbox(&mut self, items: &[(u8, u8)]) -> Applied {
+        let mut applied = Applied::default();
+        for &(label, op) in items {
+            if self.items.get(&label).is_some_and(|old| old.op == op) {
+                continue;
+            }
+            self.arrivals += 1;
+            let item = NewItem {
+                label,
+                op,
+                rows: Vec::new(),
+                contents: false,
+                arrival: Some(self.arrivals),
+            };
+            match self.items.insert(label, item) {
+                None => applied.created += 1,
+                Some(old) => applied.orphaned.extend(self.live_rows(&old)),
+            }
+        }
+        applied
+    }
+
+    fn promote(&mut self, items: &[NewItem]) -> Reply {
+        let mut applied = Applied::default();
+        for item in self.covered(items)? {
+            match self.items.get(&item.label) {
+                Some(old) if old.op == item.op && old.arrival.is_some() => {
+                    self.depart(item.label);
+                    self.items.insert(item.label, item);
+                }
+                Some(old) if old.op == item.op => {}
+                _ => applied.orphaned.extend(self.live_rows(&item)),
+            }
+        }
+        Ok(applied)
+    }
+
     fn delete(&mut self, labels: &[u8]) -> Applied {
         let mut applied = Applied::default();
         for label in labels {
+            self.depart(*label);
             if let Some(old) = self.items.remove(label) {
                 applied.removed += 1;
                 applied.orphaned.extend(self.live_rows(&old));
@@ -268,6 +334,14 @@ impl Index {
             .iter()
             .for_each(|generation| state.begin(Generation(*generation)));
         state.items = self.items.len() as u64;
+        let waiting = self.items.values().filter(|item| item.arrival.is_some());
+        state.inbox = InboxState {
+            bytes: waiting
+                .map(|item| inbox_sealed(item.label, item.op).len() as u64)
+                .sum(),
+            arrivals: self.arrivals,
+            departed: self.departed,
+        };
         let mut records = vec![(Family::State, keys.index().to_vec(), state.encode())];
         for stored in self.items.values() {
             let key = keys.item(&ItemLabel([stored.label; 16])).to_vec();
@@ -279,7 +353,20 @@ impl Index {
             let locator = Locator {
                 op: Op([stored.op; 16]),
                 rows,
+                in_inbox: stored.arrival.is_some(),
             };
+            if let Some(arrival) = stored.arrival {
+                let record = wire::InboxRecord {
+                    version: ENTRY_VERSION,
+                    op: label(stored.op),
+                    epoch: WRITE_KEY.epoch,
+                    arrival,
+                    sealed: inbox_sealed(stored.label, stored.op).into(),
+                };
+                records.push((Family::Locators, key.clone(), locator.encode()));
+                records.push((Family::Inbox, key, record.encode_to_vec()));
+                continue;
+            }
             let sent = item(stored.label, stored.op, &[], stored.contents);
             let with_op = |sealed: &[u8]| [&[stored.op; 16], sealed].concat();
             records.push((Family::Locators, key.clone(), locator.encode()));
