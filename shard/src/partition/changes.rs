@@ -147,6 +147,14 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
+    /// An item's locator. The item was prefetched.
+    pub(super) fn locator(&self, index: IndexId, label: ItemLabel) -> Option<&Locator> {
+        self.locators
+            .get(&(index, label))
+            .expect("every item of a command is prefetched")
+            .as_ref()
+    }
+
     /// Puts or removes an item's locator and returns the one before. The item was prefetched.
     pub(super) fn replace_locator(
         &mut self,

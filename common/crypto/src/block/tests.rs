@@ -196,8 +196,8 @@ fn a_resealed_block_is_the_same_and_opens_under_the_new_epoch_only() {
         let next = bundle.next();
         let sealed = seal(&of(&bundle, 1), &address(), rows, &segments);
         let between = of(&next, 2).opening_also(of(&bundle, 1));
-        let resealed = reseal_block(&between, &address(), &sealed).unwrap().unwrap();
-        assert_eq!(resealed.len(), sealed.len());
+        let (told, resealed) = reseal_block(&between, &address(), &sealed).unwrap().unwrap();
+        assert_eq!((told, resealed.len()), (rows, sealed.len()));
         let expected = Ok((rows, segments.clone()));
         assert_eq!(read(&of(&next, 2), &address(), &resealed), expected);
         assert_eq!(read(&between, &address(), &sealed), expected, "both open meanwhile");

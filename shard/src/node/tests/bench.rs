@@ -321,6 +321,7 @@ pub(super) fn target(partition: PartitionId) -> Target {
     Target {
         index: INDEX,
         epoch: EPOCH,
+        other: None,
         partition,
     }
 }
