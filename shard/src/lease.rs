@@ -217,7 +217,10 @@ mod tests {
             assert!(leases.keys(*stage).is_ok());
         }
         leases.grant(stages[0], keys());
-        assert!(leases.keys(stages[4]).is_ok(), "who comes late ends nobody's lease");
+        assert!(
+            leases.keys(stages[4]).is_ok(),
+            "who comes late ends nobody's lease"
+        );
         assert!(leases.keys(target(2)).is_ok());
     }
 

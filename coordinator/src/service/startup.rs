@@ -6,6 +6,7 @@ use super::cpu::Cpu;
 use super::custodian::Custodian;
 use super::fanout::Fanout;
 use super::maintenance::Maintenance;
+use super::rotation::Rotations;
 use super::training::Trainer;
 use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub recall_target: f32,
     /// Memory that a training may use for its sample, MiB, unless the request says otherwise.
     pub training_memory_mib: usize,
+    /// How fast records are sealed again under a new key epoch, bytes per second; 0 as fast as it goes.
+    pub reseal_bytes_per_second: u64,
 }
 
 impl Settings {
@@ -62,6 +65,7 @@ impl Settings {
             auto_train_items: Some(65_536),
             recall_target: 0.95,
             training_memory_mib: 1024,
+            reseal_bytes_per_second: 32 << 20,
         }
     }
 }
@@ -81,6 +85,7 @@ pub struct Service {
     pub(crate) key_ring: Arc<KeyRing>,
     pub(crate) maintenance: Maintenance,
     pub(crate) trainer: Trainer,
+    pub(crate) rotations: Rotations,
 }
 
 impl Service {
@@ -105,6 +110,7 @@ impl Service {
         let service = Arc::new(Self {
             maintenance: Maintenance::start(fanout.clone()),
             trainer: Trainer::default(),
+            rotations: Rotations::default(),
             opened_keys: KeyCache::new(settings.key_cache),
             key_ring,
             settings,
@@ -119,11 +125,13 @@ impl Service {
             service.abandon_training(&record).await?;
         }
         service.clone().spawn_sweeper();
+        service.spawn_resumer();
         Ok(service)
     }
 
     /// Waits for maintenance to finish what it is at, then closes the catalogue.
     pub async fn stop(&self) {
+        self.rotations.stop().await;
         self.maintenance.stop().await;
         self.catalog.stop().await;
     }

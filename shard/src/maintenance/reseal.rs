@@ -26,10 +26,7 @@ pub(crate) fn reseal(access: &Access, from: ResealPlace) -> Result<(Vec<Command>
     }
 }
 
-fn reseal_items(
-    access: &Access,
-    after: Option<ItemLabel>,
-) -> Result<(Vec<Command>, Resealed), ShardError> {
+fn reseal_items(access: &Access, after: Option<ItemLabel>) -> Result<(Vec<Command>, Resealed), ShardError> {
     let records = access.records();
     let from = match &after {
         None => records.index().to_vec(),

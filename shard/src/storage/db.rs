@@ -2,9 +2,9 @@
 
 use super::families::Family;
 use rocksdb::{
-    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind,
-    FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
-    properties::CUR_SIZE_ALL_MEM_TABLES,
+    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, DBRecoveryMode, Direction,
+    ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, SnapshotWithThreadMode,
+    WriteBatch, WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
 use sealdex_consensus::StorageFault;
 use sealdex_index::dataplane::ShardError;
@@ -134,7 +134,10 @@ impl Database {
     fn outlive_snapshots(&self, write: u64) {
         let give_up = Instant::now() + SNAPSHOT_AGE_MAX;
         let oldest = || self.db.property_int_value("rocksdb.oldest-snapshot-sequence");
-        while oldest().ok().flatten().is_some_and(|oldest| 0 < oldest && oldest < write)
+        while oldest()
+            .ok()
+            .flatten()
+            .is_some_and(|oldest| 0 < oldest && oldest < write)
             && Instant::now() < give_up
         {
             std::thread::sleep(SNAPSHOT_LOOK_EVERY);

@@ -45,10 +45,7 @@ impl Housekeeper {
         let thread = std::thread::Builder::new()
             .name("housekeeper".to_owned())
             .spawn(move || keep_house(&database, &jobs))?;
-        Ok(Self {
-            jobs: sender,
-            thread,
-        })
+        Ok(Self { jobs: sender, thread })
     }
 
     /// To be told after the deletion is durable.

@@ -200,7 +200,11 @@ fn a_resealed_block_is_the_same_and_opens_under_the_new_epoch_only() {
         assert_eq!((told, resealed.len()), (rows, sealed.len()));
         let expected = Ok((rows, segments.clone()));
         assert_eq!(read(&of(&next, 2), &address(), &resealed), expected);
-        assert_eq!(read(&between, &address(), &sealed), expected, "both open meanwhile");
+        assert_eq!(
+            read(&between, &address(), &sealed),
+            expected,
+            "both open meanwhile"
+        );
         assert_eq!(read(&of(&bundle, 1), &address(), &resealed), Err(OpenError));
         let after_a_restart = of(&next, 2).opening_also(of(&bundle, 1));
         assert_eq!(reseal_block(&after_a_restart, &address(), &resealed), Ok(None));
