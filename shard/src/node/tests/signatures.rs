@@ -17,13 +17,16 @@ fn entry(index: IndexId, command: Command) -> wire::Entry {
     }
 }
 
-fn writes() -> [Command; 5] {
+fn writes() -> [Command; 8] {
     [
         Command::AppendBlocks(wire::AppendBlocks::default()),
         Command::ReplaceBlocks(wire::ReplaceBlocks::default()),
         Command::CommitItems(wire::CommitItems::default()),
         Command::DeleteItems(wire::DeleteItems::default()),
         Command::PutBlobs(wire::PutBlobs::default()),
+        Command::PinWriteKey(wire::PinWriteKey::default()),
+        Command::DropWriteKeys(wire::DropWriteKeys::default()),
+        Command::ResealItems(wire::ResealItems::default()),
     ]
 }
 
