@@ -102,7 +102,10 @@ async fn finished(http: &Http, name: &str) -> u64 {
         let now = status(http, name).await;
         assert_eq!(now["error"], Value::Null, "{now}");
         if now["rotating"] == false {
-            assert_eq!((&now["phase"], &now["other_epoch"]), (&json!("none"), &Value::Null));
+            assert_eq!(
+                (&now["phase"], &now["other_epoch"]),
+                (&json!("none"), &Value::Null)
+            );
             return now["epoch"].as_u64().unwrap();
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -124,7 +127,13 @@ async fn resealing(http: &Http, name: &str) {
 }
 
 /// Makes a user; their id, and the index as they see it.
-async fn user(server: &Server, root: &Http, of: &Index, key: Option<&str>, rights: &[&str]) -> (String, Index) {
+async fn user(
+    server: &Server,
+    root: &Http,
+    of: &Index,
+    key: Option<&str>,
+    rights: &[&str],
+) -> (String, Index) {
     let body = json!({"permissions": rights, "index_key": key});
     let made = root.post(&format!("/v1/indexes/{}/users", of.name), &body).await;
     let made = made.unwrap().ok();
@@ -162,7 +171,11 @@ fn busy(index: &Index, name: &str, stop: &Arc<AtomicBool>) -> JoinHandle<usize> 
 }
 
 async fn assert_whole(index: &Index, base: &[Item]) {
-    let found = by_id(index.get(&base.iter().map(|item| item.id.clone()).collect::<Vec<_>>()).await);
+    let found = by_id(
+        index
+            .get(&base.iter().map(|item| item.id.clone()).collect::<Vec<_>>())
+            .await,
+    );
     assert_eq!(found.len(), base.len());
     for item in base {
         assert!(found[&item.id].is_same_as(item), "{}", item.id);
@@ -199,26 +212,47 @@ async fn no_request_fails_while_keys_of_every_kind_are_exchanged() {
         (None, json!({"new_kms_name": "two"}), None, 1),
         (None, json!({"epoch": true}), None, 2),
         (None, json!({"new_index_key": KEY}), Some(KEY), 2),
-        (Some(KEY), json!({"epoch": true, "new_index_key": NEW_KEY}), Some(NEW_KEY), 3),
-        (Some(NEW_KEY), json!({"epoch": true, "new_kms_name": "one"}), None, 4),
+        (
+            Some(KEY),
+            json!({"epoch": true, "new_index_key": NEW_KEY}),
+            Some(NEW_KEY),
+            3,
+        ),
+        (
+            Some(NEW_KEY),
+            json!({"epoch": true, "new_kms_name": "one"}),
+            None,
+            4,
+        ),
     ];
     for (old, mut body, new, epoch) in steps {
         body["index_key"] = json!(old);
         let (answered, said) = rotate(&root, "movies", body.clone()).await;
         assert_eq!(answered, 200, "{body} {said}");
         let with = |key: Option<&str>| json!({"index_name": "movies", "index_key": key});
-        let describe = async |key| root.post("/v1/indexes/describe", &with(key)).await.unwrap().status;
+        let describe = async |key| {
+            root.post("/v1/indexes/describe", &with(key))
+                .await
+                .unwrap()
+                .status
+        };
         assert_eq!(describe(new).await, 200, "{body}");
         if old != new {
             let expected = if new.is_some() && old.is_some() { 401 } else { 400 };
             let refused = describe(old).await;
-            assert!(refused == expected || refused == 401, "the old key opens nothing: {refused}");
+            assert!(
+                refused == expected || refused == 401,
+                "the old key opens nothing: {refused}"
+            );
         }
         if body["epoch"] == true {
             resealing(&root, "movies").await;
             let again = rotate(&root, "movies", json!({"index_key": new, "epoch": true})).await;
             assert_eq!(again.0, 409, "{again:?}");
-            assert!(again.1["detail"].as_str().unwrap().contains("/rotation"), "{again:?}");
+            assert!(
+                again.1["detail"].as_str().unwrap().contains("/rotation"),
+                "{again:?}"
+            );
         }
         assert_eq!(finished(&root, "movies").await, epoch);
     }
@@ -240,7 +274,9 @@ async fn no_request_fails_while_keys_of_every_kind_are_exchanged() {
     }
     server.stop().await;
     let mut report = scanner.scan_folder(&place.home.data());
-    report.finds.extend(scanner.scan(&fs::read(place.home.log()).unwrap(), 5));
+    report
+        .finds
+        .extend(scanner.scan(&fs::read(place.home.log()).unwrap(), 5));
     assert!(report.finds.is_empty(), "{:?}", report.finds);
 }
 
@@ -281,7 +317,9 @@ async fn a_rotation_that_is_killed_is_taken_up_again() {
     let server = home.start().await;
     life.check(&server, rounds, &mut random).await;
     let acknowledged = life.acknowledged();
-    println!("{rounds} kills in {begun} rotations, when they were {seen:?}; {acknowledged} acknowledged writes, none lost");
+    println!(
+        "{rounds} kills in {begun} rotations, when they were {seen:?}; {acknowledged} acknowledged writes, none lost"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,7 +335,11 @@ async fn what_the_old_keys_opened_is_nowhere_any_more() {
     server.stop().await;
     // What somebody has who kept a backup of the catalogue, and the index key of then.
     let catalog = place.home.data().join("catalog");
-    assert!(catalog.is_dir(), "{:?}", fs::read_dir(place.home.data()).unwrap().collect::<Vec<_>>());
+    assert!(
+        catalog.is_dir(),
+        "{:?}",
+        fs::read_dir(place.home.data()).unwrap().collect::<Vec<_>>()
+    );
     let backup = place.folder.path().join("catalog");
     copy(&catalog, &backup);
 
@@ -305,7 +347,14 @@ async fn what_the_old_keys_opened_is_nowhere_any_more() {
     let owner = owner.through(&root);
     let revoked = root.with_header("x-index-key", KEY);
     let path = format!("/v1/indexes/movies/users/{revoked_id}");
-    assert_eq!(revoked.send(Method::DELETE, &path, Vec::new().into()).await.unwrap().status, 204);
+    assert_eq!(
+        revoked
+            .send(Method::DELETE, &path, Vec::new().into())
+            .await
+            .unwrap()
+            .status,
+        204
+    );
     let body = json!({"index_key": KEY, "epoch": true, "new_index_key": NEW_KEY});
     assert_eq!(rotate(&root, "movies", body).await.0, 200);
     assert_eq!(finished(&root, "movies").await, 2);
@@ -364,25 +413,55 @@ async fn everything_else_can_be_done_while_an_index_is_rotated() {
     assert_whole(&reader, &base[..500]).await;
     let with_key = root.with_header("x-index-key", KEY);
     let path = format!("/v1/indexes/movies/users/{revoked_id}");
-    assert_eq!(with_key.send(Method::DELETE, &path, Vec::new().into()).await.unwrap().status, 204);
-    assert_eq!(revoked.call("vectors/get", json!({"ids": ["base1"]})).await.unwrap().status, 403);
+    assert_eq!(
+        with_key
+            .send(Method::DELETE, &path, Vec::new().into())
+            .await
+            .unwrap()
+            .status,
+        204
+    );
+    assert_eq!(
+        revoked
+            .call("vectors/get", json!({"ids": ["base1"]}))
+            .await
+            .unwrap()
+            .status,
+        403
+    );
     // An index that is rotated can be deleted, and its name used again.
-    Index::new(&root, "other", KEY).must("indexes/delete", json!({})).await;
+    Index::new(&root, "other", KEY)
+        .must("indexes/delete", json!({}))
+        .await;
     let again = filled(&root, "other", &base[..10]).await;
     assert_eq!(status(&root, "other").await["rotating"], false);
     assert_whole(&again, &base[..10]).await;
     // The key is exchanged, and the index trained.
-    assert_eq!(status(&root, "movies").await["rotating"], true, "all this was during the rotation");
+    assert_eq!(
+        status(&root, "movies").await["rotating"],
+        true,
+        "all this was during the rotation"
+    );
     let body = json!({"index_key": KEY, "new_kms_name": "one"});
     assert_eq!(rotate(&root, "movies", body).await.0, 200);
-    let trained = root.post("/v1/indexes/train", &json!({"index_name": "movies"})).await.unwrap();
+    let trained = root
+        .post("/v1/indexes/train", &json!({"index_name": "movies"}))
+        .await
+        .unwrap();
     assert_eq!(trained.status, 200, "{}", trained.text());
     assert_eq!(finished(&root, "movies").await, 2);
     for index in [&made, &reader] {
         assert_whole(index, &base).await;
         assert_eq!(index.query(&base[9].vector, 1, json!({})).await[0].id, "base9");
     }
-    assert_eq!(revoked.call("vectors/get", json!({"ids": ["base1"]})).await.unwrap().status, 403);
+    assert_eq!(
+        revoked
+            .call("vectors/get", json!({"ids": ["base1"]}))
+            .await
+            .unwrap()
+            .status,
+        403
+    );
     made.upsert(&base[..3]).await;
 }
 
@@ -401,7 +480,11 @@ async fn an_index_of_a_slot_goes_on_by_itself_after_a_crash_unless_its_key_is_pu
     fs::rename(&key, key.with_extension("gone")).unwrap();
     let (server, root) = place.start().await;
     let waiting = status(&root, "movies").await;
-    assert_eq!((&waiting["phase"], &waiting["rotating"]), (&json!("waiting_for_key"), &json!(true)), "{waiting}");
+    assert_eq!(
+        (&waiting["phase"], &waiting["rotating"]),
+        (&json!("waiting_for_key"), &json!(true)),
+        "{waiting}"
+    );
     server.kill();
     fs::rename(key.with_extension("gone"), &key).unwrap();
     let (_server, root) = place.start().await;
