@@ -307,3 +307,6 @@ pub(crate) fn not_a_user() -> ServiceError {
         "Failed to load index: permission denied. The token gives no right to this index.",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ impl Service {
     }
 
     /// The key of a KMS-backed index, from memory or from its provider. One call at a time for each index.
-    async fn unwrapped(&self, record: &IndexRecord) -> Result<Arc<IndexKey>, ServiceError> {
+    pub(crate) async fn unwrapped(&self, record: &IndexRecord) -> Result<Arc<IndexKey>, ServiceError> {
         let KeySource::Kms(wrapped) = &record.key.source else {
             return Err(missing(&record.name));
         };

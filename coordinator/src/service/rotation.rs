@@ -281,7 +281,7 @@ impl Service {
     }
 
     async fn resume_from_kms(self: &Arc<Self>, record: &IndexRecord) {
-        let resumed = match self.index_key(record, super::KeyInput::Absent).await {
+        let resumed = match self.unwrapped(record).await {
             Ok(key) => self.resume_with(record, &key),
             Err(error) => Err(error),
         };
