@@ -72,6 +72,17 @@ struct Table {
     leases: RwLock<HashMap<Target, Lease>>,
 }
 
+/// Whether a lease for `earlier` ends when one for `later` is granted: the index has gone on between its key epochs. A
+/// request that is still at the earlier one asks for its lease again.
+fn precedes(earlier: &Target, later: &Target) -> bool {
+    // From one epoch alone, to the next one readable, to it sealed under, to it alone.
+    let stage = |target: &Target| {
+        let both = target.other.map_or(target.epoch, |other| other.max(target.epoch));
+        (both, target.epoch, target.other.is_none())
+    };
+    (earlier.index, earlier.partition) == (later.index, later.partition) && stage(earlier) < stage(later)
+}
+
 struct Lease {
     keys: Arc<DataKeys>,
     /// Milliseconds since the table was made. Atomic, so that use needs no exclusive lock.
@@ -84,7 +95,9 @@ impl Table {
             keys,
             last_used: AtomicU64::new(self.millis(now)),
         };
-        self.leases.write().insert(target, lease);
+        let mut leases = self.leases.write();
+        leases.retain(|other, _| !precedes(other, &target));
+        leases.insert(target, lease);
     }
 
     fn keys(&self, target: Target, now: Instant) -> Option<Arc<DataKeys>> {
@@ -126,6 +139,7 @@ mod tests {
         Target {
             index: IndexId(index),
             epoch: KeyEpoch(1),
+            other: None,
             partition: PartitionId(3),
         }
     }
@@ -135,6 +149,7 @@ mod tests {
             index,
             epoch,
             partition,
+            ..
         } = target(1);
         Arc::new(Bundle::generate().partition_keys(index, epoch, partition))
     }
@@ -182,6 +197,31 @@ mod tests {
         assert_eq!(Arc::strong_count(&keys), 2);
         table.sweep(at(178));
         assert_eq!(Arc::strong_count(&keys), 1, "the keys are gone");
+    }
+
+    #[test]
+    fn a_lease_ends_when_its_index_goes_on_to_other_epochs() {
+        let stages = [(1, None), (1, Some(2)), (2, Some(1)), (2, None), (2, Some(3))];
+        let stages = stages.map(|(epoch, other)| Target {
+            epoch: KeyEpoch(epoch),
+            other: other.map(KeyEpoch),
+            ..target(1)
+        });
+        let leases = Leases::new().unwrap();
+        leases.grant(target(2), keys());
+        for (n, stage) in stages.iter().enumerate() {
+            leases.grant(*stage, keys());
+            for earlier in &stages[..n] {
+                assert!(leases.keys(*earlier).is_err());
+            }
+            assert!(leases.keys(*stage).is_ok());
+        }
+        leases.grant(stages[0], keys());
+        assert!(
+            leases.keys(stages[4]).is_ok(),
+            "who comes late ends nobody's lease"
+        );
+        assert!(leases.keys(target(2)).is_ok());
     }
 
     #[test]

@@ -3,19 +3,21 @@
 
 use crate::lease::Leases;
 use crate::maintenance;
-use crate::partition::{Directory, Partition, list_inbox, read_inbox};
+use crate::partition::{Directory, Partition, WriteKey, list_inbox, read_inbox};
 use crate::pool::{Crew, Pool};
 use crate::scan::{self, Access};
 use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use prost::Message;
 use sealdex_consensus::{Group, ProposeError, Watermark};
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
 use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResolveReply,
-    ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply, WalkRequest,
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
+    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
+    WalkRequest,
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
@@ -128,7 +130,7 @@ impl Node {
         self.log(partition, &entry, encoded).await
     }
 
-    /// Whether the index's pinned write key made the signature. A large batch takes the pool's time, not the caller's
+    /// Whether the index's pinned write key, or one of two, made the signature. A large batch takes the pool's time, not the caller's
     /// thread.
     async fn verify(
         &self,
@@ -138,17 +140,26 @@ impl Node {
         signature: [u8; 64],
     ) -> Result<(), ShardError> {
         let state = self.partition(partition)?.directory.state(index);
-        let pinned = state.ok_or(ShardError::UnknownIndex)?.write_key;
-        let context = BatchContext {
-            index,
-            epoch: KeyEpoch(pinned.epoch),
-            partition,
+        let of_epoch = |pinned: WriteKey| {
+            let context = BatchContext {
+                index,
+                epoch: KeyEpoch(pinned.epoch),
+                partition,
+            };
+            let key = WritePublicKey::from_slice(&pinned.public).ok_or(ShardError::Corrupt("write key"))?;
+            Ok((context, key))
         };
-        let key = WritePublicKey::from_slice(&pinned.public).ok_or(ShardError::Corrupt("write key"))?;
+        let pinned = state.ok_or(ShardError::UnknownIndex)?.write_keys().map(of_epoch);
+        let pinned = pinned.collect::<Result<Vec<_>, ShardError>>()?;
         let small = encoded.len() <= VERIFIED_INLINE_BYTES_MAX;
         let verify = move || {
-            key.verify(&context, &encoded, &signature)
-                .map_err(|_| ShardError::NotSigned)
+            let signed =
+                |(context, key): &(BatchContext, WritePublicKey)| key.verify(context, &encoded, &signature);
+            if pinned.iter().any(|pinned| signed(pinned).is_ok()) {
+                Ok(())
+            } else {
+                Err(ShardError::NotSigned)
+            }
         };
         if small {
             verify()
@@ -267,6 +278,40 @@ impl Node {
         };
         let encoded = entry.encode_to_vec().into();
         self.log(target.partition, &entry, encoded).await
+    }
+
+    /// Seals the next records again under the key epoch that the lease's keys seal under.
+    pub async fn reseal(&self, request: ResealRequest) -> Result<Resealed, ShardError> {
+        let target = request.target;
+        let (commands, resealed) = self
+            .read(target, move |access, _| maintenance::reseal(access, request.from))
+            .await?;
+        let proposals = commands.into_iter().map(|command| async move {
+            let entry = Entry {
+                version: ENTRY_VERSION,
+                index: target.index.0,
+                command: Some(command),
+            };
+            let encoded = entry.encode_to_vec().into();
+            match self.log(target.partition, &entry, encoded).await {
+                // Folded meanwhile, or its generation was retired: what there is now is sealed as it should be.
+                Err(ShardError::BlocksGone | ShardError::StaleGeneration) => Ok(()),
+                logged => logged.map(drop),
+            }
+        });
+        try_join_all(proposals).await?;
+        Ok(resealed)
+    }
+
+    /// Rewrites the files that hold the index's records, so that nothing that was replaced or deleted before is in any.
+    pub async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
+        self.partition(partition)?;
+        let prefix = Keys::new(partition, index).index().to_vec();
+        let purged = match &*self.housekeeper.lock() {
+            Some(housekeeper) => housekeeper.purge(prefix),
+            None => return Err(ShardError::Stopped),
+        };
+        purged.await.map_err(|_| ShardError::Stopped)?
     }
 
     /// How many items the index has in the partition.

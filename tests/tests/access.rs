@@ -61,7 +61,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
         Some(key) => http.with_header("x-index-key", key),
         None => http.with_header("x-unused", ""),
     };
-    let calls: [(&str, Method, &str, Value); 17] = [
+    let calls: [(&str, Method, &str, Value); 19] = [
         ("list", Method::GET, "/v1/indexes/list", Value::Null),
         (
             "training-status",
@@ -122,6 +122,19 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
         ),
         ("list users", Method::GET, &users, Value::Null),
         ("revoke a user", Method::DELETE, &nobody, Value::Null),
+        (
+            "rotation",
+            Method::GET,
+            &format!("/v1/indexes/{name}/rotation"),
+            Value::Null,
+        ),
+        // With no new key, so that nothing is exchanged.
+        (
+            "rotate",
+            Method::POST,
+            &format!("/v1/indexes/{name}/rotate"),
+            json!({"index_key": key}),
+        ),
         // A name that is taken, so that nothing is made: who may not is told so before.
         (
             "create",
@@ -153,7 +166,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
     statuses
 }
 
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 19] = [
     "list",
     "training-status",
     "describe",
@@ -169,6 +182,8 @@ const ROUTES: [&str; 17] = [
     "make a user",
     "list users",
     "revoke a user",
+    "rotation",
+    "rotate",
     "create",
     "delete index",
 ];
@@ -209,13 +224,14 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
     let data = |describe, upsert, read, delete| {
         vec![
             403, 403, describe, 403, upsert, upsert, read, read, read, read, read, delete, 403, 403, 403,
-            403, 403,
+            403, 403, 403, 403,
         ]
     };
     let mut root_statuses = all_of(200);
     root_statuses[14] = 204;
-    root_statuses[15] = 409;
-    root_statuses[16] = 401;
+    root_statuses[16] = 400;
+    root_statuses[17] = 409;
+    root_statuses[18] = 401;
     for (who, token, key, expected) in [
         ("nobody", None, Some(KEY), all_of(401)),
         ("a stranger", Some("wrong"), Some(KEY), all_of(401)),

@@ -5,8 +5,9 @@ use sealdex_coordinator::ports::ShardClient;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResolveReply,
-    ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply, WalkRequest,
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
+    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
+    WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use sealdex_shard::Node;
@@ -79,6 +80,14 @@ impl ShardClient for LocalShard {
 
     async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError> {
         self.node.fold(request).await
+    }
+
+    async fn reseal(&self, request: ResealRequest) -> Result<Resealed, ShardError> {
+        self.node.reseal(request).await
+    }
+
+    async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
+        self.node.purge(partition, index).await
     }
 
     async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {

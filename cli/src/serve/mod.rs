@@ -89,6 +89,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_RECALL_TARGET", default_value_t = 0.95, value_parser = recall_target)]
     recall_target: f32,
 
+    /// How fast a key rotation seals items again, MiB per second; 0 as fast as it goes
+    #[arg(long, env = "SEALDEX_ROTATION_MIB_PER_SECOND", default_value_t = 32)]
+    rotation_mib_per_second: u32,
+
     /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
     /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
     #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
@@ -224,6 +228,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         compute_threads: threads,
         auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
         recall_target: args.recall_target,
+        reseal_bytes_per_second: u64::from(args.rotation_mib_per_second) << 20,
         ..Settings::new(data_dir.catalog())
     };
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));

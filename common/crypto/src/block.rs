@@ -111,6 +111,35 @@ impl BlockAddress {
     }
 }
 
+/// Seals a block of the other epoch again under the one that `keys` seal under, without looking at what is in it;
+/// `None` if it is there already. Returns its rows too; its id and its length stay.
+pub fn reseal_block(
+    keys: &DataKeys,
+    at: &BlockAddress,
+    sealed: &[u8],
+) -> Result<Option<(u32, Vec<u8>)>, OpenError> {
+    // All records of a block are sealed together, so that the first tells of all.
+    let first = match sealed.split_first() {
+        Some((&DELTA, record)) => keys.is_resealed(&at.aad(RecordKind::Delta, 0), record)?,
+        Some((&PAGE, records)) => {
+            let header = records.get(..SEALED_HEADER_BYTES).ok_or(OpenError)?;
+            keys.is_resealed(&at.aad(RecordKind::Page, 0), header)?
+        }
+        _ => return Err(OpenError),
+    };
+    if first {
+        return Ok(None);
+    }
+    let block = BlockReader::open(keys, at, sealed)?;
+    let [mut codes, mut identities, mut metadata] = [const { Vec::new() }; 3];
+    block.segment(Segment::Codes, &mut codes)?;
+    block.segment(Segment::Identities, &mut identities)?;
+    block.segment(Segment::Metadata, &mut metadata)?;
+    let rows = block.rows();
+    let sealed = seal_block(keys, at, rows, [&codes, &identities, &metadata]);
+    Ok(Some((rows, sealed)))
+}
+
 /// A block whose header is open.
 pub struct BlockReader<'a> {
     keys: &'a DataKeys,

@@ -9,15 +9,24 @@ use crate::labels;
 use crate::random;
 use crate::secret::Secret;
 use sealdex_core::{IndexId, KeyEpoch};
+use zeroize::Zeroizing;
 
 /// How much longer a sealed record is than its plaintext. It reads
 /// `[format][sub-epoch 8][nonce 12][ciphertext][tag 16]`.
 pub const SEALED_OVERHEAD: usize = 1 + size_of::<SubEpoch>() + NONCE_BYTES + TAG_BYTES;
 
-/// The keys of one scope of one index in one key epoch, one for each kind of record. Share it in an `Arc` and keep it
-/// while it is in use: each one that seals makes records under a sub-epoch of its own, which has to be derived again
-/// wherever they are opened.
+/// The keys of one scope of one index. Share it in an `Arc` and keep it while it is in use: each one that seals makes
+/// records under a sub-epoch of its own, which has to be derived again wherever they are opened.
+///
+/// It seals under one key epoch. While an index is between two epochs it opens records of the other one too: a record
+/// does not say which epoch it is of, so the first of a sub-epoch is tried under both.
 pub struct DataKeys {
+    sealing: EpochKeys,
+    other: Option<EpochKeys>,
+}
+
+/// The keys of one scope in one key epoch, one for each kind of record.
+struct EpochKeys {
     index: IndexId,
     epoch: KeyEpoch,
     scope: [u8; 3],
@@ -41,11 +50,20 @@ impl DataKeys {
         let scope_root = Kdf::new(&Kdf::new(read_root).derive(labels::DATA_SCOPE, &place));
         let kinds = RecordKind::ALL
             .map(|kind| KindKeys::new(&scope_root.derive(labels::RECORD_KIND, &[&[kind as u8]]), budget));
-        Self {
+        let sealing = EpochKeys {
             index,
             epoch,
             scope,
             kinds,
+        };
+        Self { sealing, other: None }
+    }
+
+    /// These keys, which also open what `other` sealed: the keys of the same scope in another epoch.
+    pub fn opening_also(self, other: DataKeys) -> Self {
+        Self {
+            sealing: self.sealing,
+            other: Some(other.sealing),
         }
     }
 
@@ -60,7 +78,7 @@ impl DataKeys {
     pub fn seal_into(&self, aad: &Aad<'_>, plaintext: &[u8], out: &mut Vec<u8>) {
         // All of it at once: a buffer that grew later would leave plaintext behind in freed memory.
         out.reserve(plaintext.len() + SEALED_OVERHEAD);
-        let key = self.of(aad.kind).to_seal();
+        let key = self.sealing.of(aad.kind).to_seal();
         let nonce: [u8; NONCE_BYTES] = random::random();
         out.push(FORMAT);
         out.extend_from_slice(&key.sub_epoch);
@@ -69,7 +87,7 @@ impl DataKeys {
         out.extend_from_slice(plaintext);
         let tag = key
             .key
-            .seal(&nonce, &self.bind(aad, &key.sub_epoch), &mut out[start..]);
+            .seal(&nonce, &self.sealing.bind(aad, &key.sub_epoch), &mut out[start..]);
         out.extend_from_slice(&tag);
     }
 
@@ -86,21 +104,68 @@ impl DataKeys {
         if opened.is_err() {
             out.clear();
         }
-        opened
+        opened.map(drop)
     }
 
-    fn open_parsed(&self, aad: &Aad<'_>, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
-        let rest = sealed.strip_prefix(&[FORMAT]).ok_or(OpenError)?;
-        let (sub_epoch, rest) = rest
-            .split_first_chunk::<{ size_of::<SubEpoch>() }>()
-            .ok_or(OpenError)?;
+    /// Seals a record of the other epoch again under the one that is sealed under; `None` if it is there already.
+    pub fn reseal(&self, aad: &Aad<'_>, sealed: &[u8]) -> Result<Option<Vec<u8>>, OpenError> {
+        let mut plaintext = Zeroizing::new(Vec::new());
+        if self.open_parsed(aad, sealed, &mut plaintext)? == Under::Sealing {
+            return Ok(None);
+        }
+        Ok(Some(self.seal(aad, &plaintext)))
+    }
+
+    /// Whether a record is sealed under the epoch that is sealed under. Costs an opening only for a sub-epoch that was
+    /// not met lately.
+    pub(crate) fn is_resealed(&self, aad: &Aad<'_>, sealed: &[u8]) -> Result<bool, OpenError> {
+        let (sub_epoch, _) = parse(sealed)?;
+        if self.sealing.of(aad.kind).knows(&sub_epoch) {
+            return Ok(true);
+        }
+        let mut plaintext = Zeroizing::new(Vec::new());
+        Ok(self.open_parsed(aad, sealed, &mut plaintext)? == Under::Sealing)
+    }
+
+    fn open_parsed(&self, aad: &Aad<'_>, sealed: &[u8], out: &mut Vec<u8>) -> Result<Under, OpenError> {
+        let (sub_epoch, _) = parse(sealed)?;
+        match &self.other {
+            Some(other) if other.of(aad.kind).knows(&sub_epoch) => {
+                other.open(aad, sealed, out).map(|()| Under::Other)
+            }
+            Some(other) => self.sealing.open(aad, sealed, out).map_or_else(
+                |_| other.open(aad, sealed, out).map(|()| Under::Other),
+                |()| Ok(Under::Sealing),
+            ),
+            None => self.sealing.open(aad, sealed, out).map(|()| Under::Sealing),
+        }
+    }
+}
+
+/// Which of two epochs a record is of.
+#[derive(Eq, PartialEq)]
+enum Under {
+    Sealing,
+    Other,
+}
+
+/// The sub-epoch of a sealed record, and what follows it.
+fn parse(sealed: &[u8]) -> Result<(SubEpoch, &[u8]), OpenError> {
+    let rest = sealed.strip_prefix(&[FORMAT]).ok_or(OpenError)?;
+    let (sub_epoch, rest) = rest.split_first_chunk().ok_or(OpenError)?;
+    Ok((*sub_epoch, rest))
+}
+
+impl EpochKeys {
+    fn open(&self, aad: &Aad<'_>, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let (sub_epoch, rest) = parse(sealed)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(OpenError)?;
         // Not cleared before: bytes that are about to be overwritten need not be zeroed first.
         out.resize(ciphertext.len(), 0);
-        let binding = self.bind(aad, sub_epoch);
+        let binding = self.bind(aad, &sub_epoch);
         self.of(aad.kind)
-            .open_with(sub_epoch, |key| key.open(nonce, &binding, ciphertext, tag, out))
+            .open_with(&sub_epoch, |key| key.open(nonce, &binding, ciphertext, tag, out))
     }
 
     fn of(&self, kind: RecordKind) -> &KindKeys {

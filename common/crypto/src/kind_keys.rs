@@ -60,6 +60,11 @@ impl KindKeys {
         }
     }
 
+    /// Whether a record of `sub_epoch` was sealed or opened lately.
+    pub(crate) fn knows(&self, sub_epoch: &SubEpoch) -> bool {
+        self.opened.get(sub_epoch).is_some()
+    }
+
     /// Runs `open` with the key of `sub_epoch`.
     pub(crate) fn open_with(
         &self,

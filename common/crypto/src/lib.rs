@@ -55,7 +55,7 @@ mod size_class;
 mod token;
 
 pub use aad::{Aad, RecordKind, Scope};
-pub use block::{BlockAddress, BlockReader, PAGE_ROWS_MIN, Segment, seal_block};
+pub use block::{BlockAddress, BlockReader, PAGE_ROWS_MIN, Segment, reseal_block, seal_block};
 pub use bundle::Bundle;
 pub use caps::{ReadCap, WriteCap};
 pub use commitment::Commitment;

@@ -12,13 +12,15 @@ use sealdex_core::{
 };
 use std::sync::Arc;
 
-/// Which partition of which index a request is for, and under which key epoch its records are sealed.
+/// Which partition of which index a request is for, and which key epochs the keys for it are of.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Target {
     /// The index.
     pub index: IndexId,
-    /// The epoch of its keys.
+    /// The epoch that is sealed under.
     pub epoch: KeyEpoch,
+    /// The other epoch whose records are opened, while the index is between two.
+    pub other: Option<KeyEpoch>,
     /// The partition.
     pub partition: PartitionId,
 }
@@ -249,6 +251,35 @@ pub struct SealedItem {
     pub epoch: KeyEpoch,
     /// All of it.
     pub sealed: Vec<u8>,
+}
+
+/// Seal the next records of a partition under the key epoch that the keys seal under, unless they are already.
+#[derive(Clone, Copy)]
+pub struct ResealRequest {
+    /// Index, key epochs and partition.
+    pub target: Target,
+    /// Where to go on.
+    pub from: ResealPlace,
+}
+
+/// How far a partition's records were gone through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResealPlace {
+    /// The items behind this one, in the order of their labels.
+    Items(Option<ItemLabel>),
+    /// The blocks of a generation behind this one.
+    Blocks(Generation, Option<(ClusterLabel, BlockId)>),
+}
+
+/// What one call went through.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Resealed {
+    /// Items or blocks that were looked at.
+    pub looked_at: u64,
+    /// Bytes that were sealed again.
+    pub bytes: u64,
+    /// Where to go on; `None` behind the last.
+    pub next: Option<ResealPlace>,
 }
 
 /// What applying an entry changed.

@@ -1,9 +1,9 @@
 //! The catalogue's stored form, in both directions; the only file that knows both its messages and its domain types.
 
 use super::key_codec::{envelope_from_wire, envelope_to_wire, user_from_wire, user_to_wire};
-use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
+use crate::domain::{Command, Epochs, GenerationRecord, IndexRecord, ModelRef};
 use prost::Message;
-use sealdex_core::{Dimension, Generation, IndexId, Metric, Precision, UserId};
+use sealdex_core::{Dimension, Generation, IndexId, KeyEpoch, Metric, Precision, UserId};
 use sealdex_proto::{ENTRY_VERSION, catalog as wire};
 
 /// A record or entry that this version cannot read.
@@ -47,10 +47,17 @@ pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
             id: id.0,
             generation: generation.0,
         }),
-        Command::AddUser { name, id, user } => Wire::AddUser(wire::AddUser {
+        Command::AddUser {
+            name,
+            id,
+            epochs,
+            user,
+        } => Wire::AddUser(wire::AddUser {
             name,
             id: id.0,
             user: Some(user_to_wire(&user)),
+            epoch: epochs.sealing.0,
+            other_epoch: epochs.other.map(|epoch| epoch.0),
         }),
         Command::RemoveUser { name, id, user } => Wire::RemoveUser(wire::RemoveUser {
             name,
@@ -67,6 +74,29 @@ pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
             id: id.0,
             replaces: replaces.to_vec().into(),
             key: Some(envelope_to_wire(&key)),
+        }),
+        Command::BeginEpoch {
+            name,
+            id,
+            replaces,
+            key,
+            users,
+        } => Wire::BeginEpoch(wire::BeginEpoch {
+            name,
+            id: id.0,
+            replaces: replaces.to_vec().into(),
+            key: Some(envelope_to_wire(&key)),
+            users: users.iter().map(user_to_wire).collect(),
+        }),
+        Command::SwitchEpoch { name, id, epoch } => Wire::SwitchEpoch(wire::SwitchEpoch {
+            name,
+            id: id.0,
+            epoch: epoch.0,
+        }),
+        Command::FinishEpoch { name, id, epoch } => Wire::FinishEpoch(wire::FinishEpoch {
+            name,
+            id: id.0,
+            epoch: epoch.0,
         }),
         Command::ForgetGeneration { name, id, generation } => {
             Wire::ForgetGeneration(wire::ForgetGeneration {
@@ -122,6 +152,10 @@ pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Unreadable> {
         Wire::AddUser(c) => Command::AddUser {
             name: c.name,
             id: IndexId(c.id),
+            epochs: Epochs {
+                sealing: KeyEpoch(c.epoch),
+                other: c.other_epoch.map(KeyEpoch),
+            },
             user: Box::new(user_from_wire(c.user.ok_or(Unreadable("user"))?)?),
         },
         Wire::RemoveUser(c) => Command::RemoveUser {
@@ -134,6 +168,27 @@ pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Unreadable> {
             id: IndexId(c.id),
             replaces: fixed(&c.replaces, "commitment")?,
             key: Box::new(envelope_from_wire(c.key.ok_or(Unreadable("key envelope"))?)?),
+        },
+        Wire::BeginEpoch(c) => Command::BeginEpoch {
+            name: c.name,
+            id: IndexId(c.id),
+            replaces: fixed(&c.replaces, "commitment")?,
+            key: Box::new(envelope_from_wire(c.key.ok_or(Unreadable("key envelope"))?)?),
+            users: c
+                .users
+                .into_iter()
+                .map(user_from_wire)
+                .collect::<Result<_, _>>()?,
+        },
+        Wire::SwitchEpoch(c) => Command::SwitchEpoch {
+            name: c.name,
+            id: IndexId(c.id),
+            epoch: KeyEpoch(c.epoch),
+        },
+        Wire::FinishEpoch(c) => Command::FinishEpoch {
+            name: c.name,
+            id: IndexId(c.id),
+            epoch: KeyEpoch(c.epoch),
         },
         Wire::ForgetGeneration(c) => Command::ForgetGeneration {
             name: c.name,
@@ -263,8 +318,9 @@ fn model_from_wire(model: wire::ModelRef) -> Result<ModelRef, Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{KeyEnvelope, KeySource, Provider, PublicKeys, UserRecord, WrappedKey};
-    use sealdex_core::KeyEpoch;
+    use crate::domain::{
+        EpochKeys, Grants, KeyEnvelope, KeySource, Provider, PublicKeys, UserRecord, WrappedKey,
+    };
 
     fn generation(n: u32, model: Option<ModelRef>) -> GenerationRecord {
         GenerationRecord {
@@ -298,6 +354,15 @@ mod tests {
                 inbox: [3; 32],
             },
             source,
+            other: Some(EpochKeys {
+                epoch: KeyEpoch(4),
+                bundle: vec![4, 5],
+                public: PublicKeys {
+                    admin: [4; 32],
+                    write: [5; 32],
+                    inbox: [6; 32],
+                },
+            }),
         }
     }
 
@@ -305,8 +370,15 @@ mod tests {
         UserRecord {
             id: UserId([n; 16]),
             public_key: [n; 32],
-            read_grant: n.is_multiple_of(2).then(|| vec![n; 3]),
-            write_grant: (!n.is_multiple_of(2)).then(Vec::new),
+            grants: grants(n),
+            other: n.is_multiple_of(3).then(|| grants(n + 1)),
+        }
+    }
+
+    fn grants(n: u8) -> Grants {
+        Grants {
+            read: n.is_multiple_of(2).then(|| vec![n; 3]),
+            write: (!n.is_multiple_of(2)).then(Vec::new),
             signature: [n; 64],
         }
     }
@@ -320,7 +392,7 @@ mod tests {
             dimension: Some(Dimension::new(16_384).unwrap()),
             created_unix_seconds: 1_800_000_000,
             key: envelope(KeySource::Client),
-            users: vec![user(1), user(2)],
+            users: vec![user(1), user(2), user(3)],
             active: generation(
                 1,
                 Some(ModelRef {
@@ -337,7 +409,10 @@ mod tests {
     #[test]
     fn records_survive_a_round_trip() {
         let plain = IndexRecord {
-            key: envelope(kms()),
+            key: KeyEnvelope {
+                other: None,
+                ..envelope(kms())
+            },
             users: vec![],
             dimension: None,
             building: None,
@@ -391,7 +466,28 @@ mod tests {
             Command::AddUser {
                 name: name.clone(),
                 id,
+                epochs: Epochs {
+                    sealing: KeyEpoch(3),
+                    other: Some(KeyEpoch(2)),
+                },
                 user: Box::new(user(3)),
+            },
+            Command::BeginEpoch {
+                name: name.clone(),
+                id,
+                replaces: [6; 32],
+                key: Box::new(envelope(kms())),
+                users: vec![user(3), user(4)],
+            },
+            Command::SwitchEpoch {
+                name: name.clone(),
+                id,
+                epoch: KeyEpoch(4),
+            },
+            Command::FinishEpoch {
+                name: name.clone(),
+                id,
+                epoch: KeyEpoch(4),
             },
             Command::RemoveUser {
                 name: name.clone(),

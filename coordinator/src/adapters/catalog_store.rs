@@ -134,12 +134,16 @@ impl StateMachine for CatalogStore {
                 Err(unreadable) => Err(CatalogError::Storage(unreadable.to_string())),
                 Ok(command) => {
                     let deletes = matches!(command, Command::Delete { .. });
+                    let erases = matches!(
+                        command,
+                        Command::Delete { .. } | Command::Rewrap { .. } | Command::FinishEpoch { .. }
+                    );
                     let outcome = catalog.apply(command).map_err(CatalogError::Rejected);
                     if let Ok(record) = &outcome {
                         let key = [INDEX_PREFIX, &record.id.0.to_be_bytes()].concat();
+                        erased |= erases;
                         if deletes {
                             batch.delete(key);
-                            erased = true;
                         } else {
                             batch.put(key, encode_record(record));
                         }
@@ -170,7 +174,7 @@ impl StateMachine for CatalogStore {
 }
 
 impl CatalogStore {
-    /// Rewrites the catalogue's files, so that the key envelope of a deleted index is in none of them.
+    /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them.
     fn purge(&self) -> Result<(), StorageFault> {
         self.db.flush().map_err(|e| StorageFault {
             reason: e.to_string(),
@@ -204,6 +208,7 @@ mod tests {
                     inbox: [0; 32],
                 },
                 source: KeySource::Client,
+                other: None,
             },
             users: vec![],
             active: GenerationRecord {

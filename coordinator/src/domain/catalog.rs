@@ -1,7 +1,9 @@
 //! The catalogue of indexes as a pure state machine: a [`Command`] is applied whole or refused, and nothing else
 //! changes it. Knows no storage, no clock and no key; what it keeps of keys is sealed.
 
-use super::{Command, GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, Rejection, UserRecord};
+use super::{
+    Command, Epochs, GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, Rejection, UserRecord, epochs,
+};
 use sealdex_core::{Dimension, Generation, IndexId, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +66,12 @@ impl Catalog {
                 record.retiring.push(generation);
                 Ok(())
             }),
-            Command::AddUser { name, id, user } => self.change(&name, id, |record| add_user(record, *user)),
+            Command::AddUser {
+                name,
+                id,
+                epochs,
+                user,
+            } => self.change(&name, id, |record| add_user(record, epochs, *user)),
             Command::RemoveUser { name, id, user } => self.change(&name, id, |record| {
                 record.users.retain(|existing| existing.id != user);
                 Ok(())
@@ -75,6 +82,19 @@ impl Catalog {
                 replaces,
                 key,
             } => self.change(&name, id, |record| rewrap(record, replaces, *key)),
+            Command::BeginEpoch {
+                name,
+                id,
+                replaces,
+                key,
+                users,
+            } => self.change(&name, id, |record| epochs::begin(record, replaces, *key, users)),
+            Command::SwitchEpoch { name, id, epoch } => {
+                self.change(&name, id, |record| epochs::switch(record, epoch))
+            }
+            Command::FinishEpoch { name, id, epoch } => {
+                self.change(&name, id, |record| epochs::finish(record, epoch))
+            }
             Command::ForgetGeneration { name, id, generation } => self.change(&name, id, |record| {
                 record.retiring.retain(|g| *g != generation);
                 Ok(())
@@ -147,8 +167,8 @@ fn take_building(record: &mut IndexRecord, generation: Generation) -> Result<Gen
     }
 }
 
-fn add_user(record: &mut IndexRecord, user: UserRecord) -> Result<(), Rejection> {
-    if record.users.iter().any(|existing| existing.id == user.id) {
+fn add_user(record: &mut IndexRecord, epochs: Epochs, user: UserRecord) -> Result<(), Rejection> {
+    if record.key.epochs() != epochs || record.users.iter().any(|existing| existing.id == user.id) {
         return Err(Rejection::OutOfTurn);
     }
     if record.users.len() >= limits::USERS_PER_INDEX_MAX {
@@ -159,8 +179,7 @@ fn add_user(record: &mut IndexRecord, user: UserRecord) -> Result<(), Rejection>
 }
 
 fn rewrap(record: &mut IndexRecord, replaces: [u8; 32], key: KeyEnvelope) -> Result<(), Rejection> {
-    let same_bundle = record.key.epoch == key.epoch && record.key.public == key.public;
-    if record.key.commitment != replaces || !same_bundle {
+    if record.key.commitment != replaces || !record.key.has_bundles_of(&key) {
         return Err(Rejection::OutOfTurn);
     }
     record.key = key;
@@ -168,12 +187,12 @@ fn rewrap(record: &mut IndexRecord, replaces: [u8; 32], key: KeyEnvelope) -> Res
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::domain::{KeySource, PublicKeys};
+    use crate::domain::{Grants, KeySource, PublicKeys};
     use sealdex_core::{KeyEpoch, Metric, Precision, UserId};
 
-    fn index(name: &str, id: u64) -> IndexRecord {
+    pub(in crate::domain) fn index(name: &str, id: u64) -> IndexRecord {
         IndexRecord {
             name: name.into(),
             id: IndexId(id),
@@ -191,6 +210,7 @@ mod tests {
                     inbox: [3; 32],
                 },
                 source: KeySource::Client,
+                other: None,
             },
             users: vec![],
             active: GenerationRecord {
@@ -352,13 +372,16 @@ mod tests {
         assert!(catalog.apply(forget).unwrap().retiring.is_empty());
     }
 
-    fn user(n: u8) -> UserRecord {
+    pub(in crate::domain) fn user(n: u8) -> UserRecord {
         UserRecord {
             id: UserId([n; 16]),
             public_key: [n; 32],
-            read_grant: Some(vec![n]),
-            write_grant: None,
-            signature: [n; 64],
+            grants: Grants {
+                read: Some(vec![n]),
+                write: None,
+                signature: [n; 64],
+            },
+            other: None,
         }
     }
 
@@ -366,6 +389,7 @@ mod tests {
         Command::AddUser {
             name: "a".into(),
             id: IndexId(id),
+            epochs: index("a", id).key.epochs(),
             user: Box::new(user(n)),
         }
     }

@@ -1,7 +1,7 @@
 //! The changes that the catalogue knows, and why one may be refused.
 
-use super::{GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, UserRecord};
-use sealdex_core::{Dimension, Generation, IndexId, UserId};
+use super::{Epochs, GenerationRecord, IndexRecord, KeyEnvelope, ModelRef, UserRecord};
+use sealdex_core::{Dimension, Generation, IndexId, KeyEpoch, UserId};
 
 /// A change of the catalogue. All but the first name the index by name and id, so that a command meant for a deleted
 /// index never hits its successor.
@@ -69,6 +69,8 @@ pub enum Command {
         name: String,
         /// Id.
         id: IndexId,
+        /// The epochs that the grants are of: refused if the index is in others by now.
+        epochs: Epochs,
         /// The user.
         user: Box<UserRecord>,
     },
@@ -91,6 +93,37 @@ pub enum Command {
         replaces: [u8; 32],
         /// The new envelope, of the same epoch.
         key: Box<KeyEnvelope>,
+    },
+    /// A next key epoch can be read from now on; nothing is sealed under it yet. May bring another index key, too.
+    BeginEpoch {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The commitment of the key that opened the bundle.
+        replaces: [u8; 32],
+        /// The new envelope: the present epoch's keys, and the next one's beside them.
+        key: Box<KeyEnvelope>,
+        /// The users, with grants of both. Who is not among them any more is passed over.
+        users: Vec<UserRecord>,
+    },
+    /// Everything is sealed under the next key epoch from now on.
+    SwitchEpoch {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The next epoch.
+        epoch: KeyEpoch,
+    },
+    /// Nothing is left of the epoch before: its keys and grants are erased.
+    FinishEpoch {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The epoch that is left.
+        epoch: KeyEpoch,
     },
     /// Every partition has dropped a retiring generation.
     ForgetGeneration {

@@ -17,6 +17,80 @@ pub struct KeyEnvelope {
     pub public: PublicKeys,
     /// Where the index key comes from.
     pub source: KeySource,
+    /// The other epoch that records may be of: the next one before the switch to it, the one before after it.
+    pub other: Option<EpochKeys>,
+}
+
+/// The keys of one more epoch, under the same index key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EpochKeys {
+    /// Which epoch.
+    pub epoch: KeyEpoch,
+    /// Its bundle, sealed under the index key.
+    pub bundle: Vec<u8>,
+    /// Its public keys.
+    pub public: PublicKeys,
+}
+
+/// Which key epochs an index is in.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Epochs {
+    /// What is written is sealed under this one.
+    pub sealing: KeyEpoch,
+    /// Records of this one are read too.
+    pub other: Option<KeyEpoch>,
+}
+
+/// Where an index is on its way from one key epoch to the next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EpochStage {
+    /// All its records are of one epoch.
+    Settled,
+    /// The next epoch can be read, and nothing is sealed under it yet.
+    Announced,
+    /// Everything is sealed under the new epoch, and records of the one before are left.
+    Resealing,
+}
+
+impl KeyEnvelope {
+    /// Which epochs records may be of.
+    pub fn epochs(&self) -> Epochs {
+        Epochs {
+            sealing: self.epoch,
+            other: self.other.as_ref().map(|other| other.epoch),
+        }
+    }
+
+    /// Whether `other` seals and signs under the same keys.
+    pub(super) fn has_bundles_of(&self, other: &KeyEnvelope) -> bool {
+        let bundles = |key: &KeyEnvelope| {
+            let beside = key.other.as_ref().map(|other| (other.epoch, other.public));
+            (key.epoch, key.public, beside)
+        };
+        bundles(self) == bundles(other)
+    }
+}
+
+impl Epochs {
+    /// How far the index is.
+    pub fn stage(self) -> EpochStage {
+        match self.other {
+            None => EpochStage::Settled,
+            Some(other) if other > self.sealing => EpochStage::Announced,
+            Some(_) => EpochStage::Resealing,
+        }
+    }
+
+    /// Whether an index was here before it was at `later`.
+    pub fn precedes(self, later: Epochs) -> bool {
+        let place = |epochs: Epochs| {
+            let newest = epochs
+                .other
+                .map_or(epochs.sealing, |other| other.max(epochs.sealing));
+            (newest, epochs.sealing, epochs.other.is_none())
+        };
+        place(self) < place(later)
+    }
 }
 
 /// The public keys of an index, as `sealdex_crypto::IndexPublicKeys` holds them.

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod command;
+mod epochs;
 mod index_record;
 mod key_envelope;
 mod provider;
@@ -10,6 +11,6 @@ mod user_record;
 pub use catalog::Catalog;
 pub use command::{Command, Rejection};
 pub use index_record::{GenerationRecord, IndexRecord, ModelRef};
-pub use key_envelope::{KeyEnvelope, KeySource, PublicKeys, WrappedKey};
+pub use key_envelope::{EpochKeys, EpochStage, Epochs, KeyEnvelope, KeySource, PublicKeys, WrappedKey};
 pub use provider::{Provider, UnknownProvider};
-pub use user_record::UserRecord;
+pub use user_record::{Grants, UserRecord};

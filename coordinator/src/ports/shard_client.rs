@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResolveReply,
-    ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply, WalkRequest,
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
+    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
+    WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use std::sync::Arc;
@@ -59,6 +60,12 @@ pub trait ShardClient: Send + Sync {
 
     /// Rewrites blocks of a cluster.
     async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError>;
+
+    /// Seals the next records of a partition again, those that are of the keys' other epoch.
+    async fn reseal(&self, request: ResealRequest) -> Result<Resealed, ShardError>;
+
+    /// Rewrites the files that hold an index's records, so that what was replaced or deleted before is in none of them.
+    async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError>;
 
     /// Items of an index in a partition.
     async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError>;

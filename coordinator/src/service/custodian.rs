@@ -1,19 +1,16 @@
 //! The key custodian (zone K): turns an index key, or a user's grants, into what reading and writing take, and forgets
-//! both when nobody uses them.
+//! both when nobody uses them. Knows which key epochs an index has reached, and who still uses earlier ones.
 
 use super::ServiceError;
-use super::fitness::Fitness;
+use super::bundles::{Bundles, ReadCaps, open_grants, verify_key};
 use super::inbox::OpenedInbox;
-use super::session::{Session, Upkeep, Writer};
-use crate::domain::{IndexRecord, KeyEnvelope, KeySource, PublicKeys, UserRecord};
+use super::session::{Session, Shared, Writer};
+use crate::domain::{Epochs, IndexRecord, UserRecord};
 use parking_lot::{Mutex, RwLock};
-use sealdex_core::{ErrorCode, IndexId, KeyEpoch, PartitionId, Placement, UserId};
-use sealdex_crypto::{
-    AdminPublicKey, Bundle, Commitment, GrantSignature, IndexKey, IndexPublicKeys, ReadCap, ReadGrant,
-    TokenFingerprint, UserGrants, UserPublicKey, UserToken, WriteCap, WriteGrant,
-};
+use sealdex_core::{ErrorCode, IndexId, PartitionId, Placement, UserId};
+use sealdex_crypto::{DataKeys, IndexKey, TokenFingerprint, UserToken, WriteCap};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// What opening an index gave: each half is there only if the caller has the right to it.
@@ -22,93 +19,49 @@ pub(crate) type Opened = (Option<Arc<Session>>, Option<Arc<Writer>>);
 /// Users' opened grants kept at most; beyond that all are opened anew.
 const USERS_MAX: usize = 4096;
 
-/// Sessions by index, each kept for a bounded time after its last use.
+/// What is open, by index, each kept for a bounded time after its last use.
 pub(crate) struct Custodian {
-    sessions: RwLock<HashMap<IndexId, Kept>>,
+    indexes: RwLock<HashMap<IndexId, Kept>>,
     users: RwLock<HashMap<(IndexId, UserId), KeptUser>>,
     partitions: u16,
     idle: Duration,
 }
 
-/// The keys of one bundle, and whose they are.
-#[derive(Clone)]
+/// What is open of one index.
 struct Kept {
-    epoch: KeyEpoch,
-    session: Arc<Session>,
+    /// The latest epochs that anybody has opened it in. Every session and writer holds the ones it is of.
+    epochs: Arc<Epochs>,
+    /// The earlier ones that requests under way are of.
+    earlier: Vec<Weak<Epochs>>,
+    session: Option<Arc<Session>>,
     writer: Option<Arc<Writer>>,
+    shared: Shared,
+    last_used: Mutex<Instant>,
 }
 
 /// What a user's grants opened to. Good for exactly this token and these grants.
 struct KeptUser {
     token: TokenFingerprint,
     record: UserRecord,
+    epochs: Arc<Epochs>,
     reads: bool,
     writer: Option<Arc<Writer>>,
     since: Instant,
 }
 
+/// The record is one of before: the index has gone on between its key epochs. Read it again.
+#[derive(Debug)]
+pub(crate) struct Outdated;
+
 impl Custodian {
     pub(crate) fn new(placement: &Placement, idle: Duration) -> Self {
         let partitions = placement.partitions().count() as u16;
         Self {
-            sessions: RwLock::default(),
+            indexes: RwLock::default(),
             users: RwLock::default(),
             partitions,
             idle,
         }
-    }
-
-    /// Makes the keys of a new index, and what is stored of them.
-    pub(crate) fn envelope(&self, key: &IndexKey, index: IndexId, source: KeySource) -> KeyEnvelope {
-        sealed_envelope(&Bundle::generate(), key, index, KeyEpoch(1), source)
-    }
-
-    /// The same bundle under another index key.
-    pub(crate) fn rewrapped(
-        &self,
-        record: &IndexRecord,
-        key: &IndexKey,
-        new_key: &IndexKey,
-        source: KeySource,
-    ) -> Result<KeyEnvelope, ServiceError> {
-        let bundle = open_bundle(record, key)?;
-        Ok(sealed_envelope(
-            &bundle,
-            new_key,
-            record.id,
-            record.key.epoch,
-            source,
-        ))
-    }
-
-    /// Hands rights to a new user, whose token's public half is `to`.
-    pub(crate) fn grants(
-        &self,
-        record: &IndexRecord,
-        key: &IndexKey,
-        user: UserId,
-        to: &UserPublicKey,
-        rights: Rights,
-    ) -> Result<UserRecord, ServiceError> {
-        let bundle = open_bundle(record, key)?;
-        let (index, epoch) = (record.id, record.key.epoch);
-        let read = rights.read.then(|| bundle.grant_read(index, epoch, user, to));
-        let write = rights.write.then(|| bundle.grant_write(index, epoch, user, to));
-        let signature = bundle.sign_user(&UserGrants {
-            index,
-            epoch,
-            user,
-            public_key: to,
-            read: read.as_ref(),
-            write: write.as_ref(),
-        });
-        Ok(UserRecord {
-            id: user,
-            public_key: *to.as_bytes(),
-            read_grant: read.map(|grant| grant.as_bytes().to_vec()),
-            write_grant: write.map(|grant| grant.as_bytes().to_vec()),
-            signature: *signature.as_bytes(),
-        })
     }
 
     /// Whether `key` is the index's key.
@@ -118,15 +71,33 @@ impl Custodian {
 
     /// Opens an index, if `key` is its key. A wrong key is told by the commitment, before anything is opened and
     /// without touching what others use.
-    pub(crate) fn open(&self, record: &IndexRecord, key: &IndexKey) -> Result<Opened, ServiceError> {
+    pub(crate) fn open(
+        &self,
+        record: &IndexRecord,
+        key: &IndexKey,
+    ) -> Result<Result<Opened, Outdated>, ServiceError> {
         verify_key(record, key)?;
-        if let Some(kept) = self.kept(record).filter(|kept| kept.writer.is_some()) {
-            return Ok((Some(kept.session), kept.writer));
+        match self.kept(record) {
+            Some((Some(session), Some(writer))) => Ok(Ok((Some(session), Some(writer)))),
+            _ => self.open_with(record, &Bundles::open(record, key)?),
         }
-        let bundle = open_bundle(record, key)?;
-        let writer = Arc::new(writer(record, &bundle.write_cap()));
-        let session = self.keep(record, &bundle.read_cap(), Some(writer.clone()));
-        Ok((Some(session), Some(writer)))
+    }
+
+    /// Opens an index with its bundles, which must be those of its epochs.
+    pub(crate) fn open_with(
+        &self,
+        record: &IndexRecord,
+        bundles: &Bundles,
+    ) -> Result<Result<Opened, Outdated>, ServiceError> {
+        let epochs = record.key.epochs();
+        let missing = || ServiceError::internal("bundles of other epochs than the index's");
+        let read = bundles.read_caps(epochs).ok_or_else(missing)?;
+        let write = bundles.write_cap(epochs).ok_or_else(missing)?;
+        Ok(self.reached(record).map(|epochs| {
+            let writer = Arc::new(writer(record, epochs.clone(), &write));
+            let session = self.keep(record, epochs, &read, Some(writer.clone()));
+            (Some(session), Some(writer))
+        }))
     }
 
     /// Opens what an index's record grants to the user of a token. Looks at the record each time, so that who was
@@ -135,13 +106,13 @@ impl Custodian {
         &self,
         record: &IndexRecord,
         token: &UserToken,
-    ) -> Result<Opened, ServiceError> {
+    ) -> Result<Result<Opened, Outdated>, ServiceError> {
         let id = token.user_id();
         let user = record.users.iter().find(|user| user.id == id);
         let user = user.ok_or_else(not_a_user)?;
         match self.opened_before(record, user, token) {
-            Some(opened) => Ok(opened),
-            None => self.open_grants(record, user, token),
+            Some(opened) => Ok(Ok(opened)),
+            None => self.open_anew(record, user, token),
         }
     }
 
@@ -150,46 +121,32 @@ impl Custodian {
         let users = self.users.read();
         let kept = users.get(&(record.id, user.id))?;
         let same = kept.token == token.fingerprint() && kept.record == *user;
-        if !same || kept.since.elapsed() >= self.idle {
+        if !same || *kept.epochs != record.key.epochs() || kept.since.elapsed() >= self.idle {
             return None;
         }
         let session = match kept.reads {
-            true => Some(self.kept(record)?.session),
+            true => Some(self.kept(record)?.0?),
             false => None,
         };
         Some((session, kept.writer.clone()))
     }
 
-    /// What is kept of the keys of the index's present epoch.
-    fn kept(&self, record: &IndexRecord) -> Option<Kept> {
-        let kept = self.sessions.read().get(&record.id).cloned();
-        let kept = kept.filter(|kept| kept.epoch == record.key.epoch)?;
-        *kept.session.last_used.lock() = Instant::now();
-        Some(kept)
-    }
-
-    fn open_grants(
+    fn open_anew(
         &self,
         record: &IndexRecord,
         user: &UserRecord,
         token: &UserToken,
-    ) -> Result<Opened, ServiceError> {
-        verify_grants(record, user)?;
-        let (index, epoch) = (record.id, record.key.epoch);
-        let read = user.read_grant.as_deref().map(ReadGrant::from_bytes);
-        let read = read
-            .map(|grant| token.open_read(&grant, index, epoch))
-            .transpose();
-        let write = user.write_grant.as_deref().map(WriteGrant::from_bytes);
-        let write = write
-            .map(|grant| token.open_write(&grant, index, epoch))
-            .transpose();
-        let (read, write) = (read.map_err(|_| not_a_user())?, write.map_err(|_| not_a_user())?);
-        let writer = write.map(|cap| Arc::new(writer(record, &cap)));
-        let session = read.map(|cap| self.keep(record, &cap, None));
+    ) -> Result<Result<Opened, Outdated>, ServiceError> {
+        let (read, write) = open_grants(record, user, token)?;
+        let Ok(epochs) = self.reached(record) else {
+            return Ok(Err(Outdated));
+        };
+        let writer = write.map(|cap| Arc::new(writer(record, epochs.clone(), &cap)));
+        let session = read.map(|caps| self.keep(record, epochs.clone(), &caps, None));
         let kept = KeptUser {
             token: token.fingerprint(),
             record: user.clone(),
+            epochs,
             reads: session.is_some(),
             writer: writer.clone(),
             since: Instant::now(),
@@ -198,157 +155,155 @@ impl Custodian {
         if users.len() >= USERS_MAX {
             users.clear();
         }
-        users.insert((index, user.id), kept);
-        Ok((session, writer))
+        users.insert((record.id, user.id), kept);
+        Ok(Ok((session, writer)))
+    }
+
+    /// What is kept of the index's present epochs.
+    fn kept(&self, record: &IndexRecord) -> Option<Opened> {
+        let indexes = self.indexes.read();
+        let kept = indexes.get(&record.id)?;
+        if *kept.epochs != record.key.epochs() {
+            return None;
+        }
+        *kept.last_used.lock() = Instant::now();
+        Some((kept.session.clone(), kept.writer.clone()))
+    }
+
+    /// Takes note of the epochs that an index has reached. From here on nothing is opened in earlier ones.
+    pub(crate) fn reached(&self, record: &IndexRecord) -> Result<Arc<Epochs>, Outdated> {
+        let epochs = record.key.epochs();
+        let mut indexes = self.indexes.write();
+        let kept = indexes.entry(record.id).or_insert_with(|| Kept::new(epochs));
+        if epochs.precedes(*kept.epochs) {
+            return Err(Outdated);
+        }
+        if *kept.epochs != epochs {
+            kept.earlier.push(Arc::downgrade(&kept.epochs));
+            kept.epochs = Arc::new(epochs);
+            (kept.session, kept.writer) = (None, None);
+        }
+        Ok(kept.epochs.clone())
+    }
+
+    /// Whether no request is under way any more that opened the index in earlier epochs than it has reached.
+    pub(crate) fn is_drained(&self, index: IndexId) -> bool {
+        let Some(reached) = self.indexes.read().get(&index).map(|kept| kept.epochs.clone()) else {
+            return true;
+        };
+        self.users
+            .write()
+            .retain(|(of, _), user| *of != index || *user.epochs == *reached);
+        let mut indexes = self.indexes.write();
+        indexes.get_mut(&index).is_none_or(|kept| {
+            kept.earlier.retain(|epochs| epochs.strong_count() > 0);
+            kept.earlier.is_empty()
+        })
     }
 
     /// Drops what is kept of a deleted index. Requests that hold it finish against shards that refuse them.
     pub(crate) fn forget(&self, index: IndexId) {
-        self.sessions.write().remove(&index);
+        self.indexes.write().remove(&index);
         self.users.write().retain(|(of, _), _| *of != index);
     }
 
-    /// Drops sessions that were not used for a while and that nobody holds; their keys are zeroised.
+    /// Drops what was not used for a while and nobody holds; its keys are zeroised.
     pub(crate) fn sweep(&self) {
-        let now = Instant::now();
-        self.sessions.write().retain(|_, kept| {
-            Arc::strong_count(&kept.session) > 1
-                || now.duration_since(*kept.session.last_used.lock()) < self.idle
-        });
         self.users
             .write()
-            .retain(|_, user| now.duration_since(user.since) < self.idle);
+            .retain(|_, user| user.since.elapsed() < self.idle);
+        self.indexes
+            .write()
+            .retain(|_, kept| kept.is_held() || kept.last_used.lock().elapsed() < self.idle);
     }
 
     /// The session of an index: the one that is there, or a new one from these keys. A bundle's keys are the same
-    /// whichever way they were opened.
-    fn keep(&self, record: &IndexRecord, cap: &ReadCap, writer: Option<Arc<Writer>>) -> Arc<Session> {
-        let mut sessions = self.sessions.write();
-        let kept = sessions
-            .get(&record.id)
-            .filter(|kept| kept.epoch == record.key.epoch);
-        let session = kept.map_or_else(
-            || Arc::new(self.session(record, cap)),
-            |kept| kept.session.clone(),
-        );
-        let writer = writer.or_else(|| kept.and_then(|kept| kept.writer.clone()));
-        *session.last_used.lock() = Instant::now();
-        sessions.insert(
-            record.id,
-            Kept {
-                epoch: record.key.epoch,
-                session: session.clone(),
-                writer,
-            },
-        );
-        session
+    /// whichever way they were opened. `epochs` are those of the record.
+    fn keep(
+        &self,
+        record: &IndexRecord,
+        epochs: Arc<Epochs>,
+        caps: &ReadCaps,
+        writer: Option<Arc<Writer>>,
+    ) -> Arc<Session> {
+        let mut indexes = self.indexes.write();
+        let kept = indexes.entry(record.id).or_insert_with(|| Kept::new(*epochs));
+        let shared = kept.shared.clone();
+        if *kept.epochs != *epochs {
+            // Somebody was quicker with later ones: this session lives for one request.
+            return Arc::new(self.session(record, epochs, caps, shared));
+        }
+        *kept.last_used.lock() = Instant::now();
+        kept.writer = writer.or(kept.writer.take());
+        let make = || Arc::new(self.session(record, kept.epochs.clone(), caps, shared));
+        kept.session.get_or_insert_with(make).clone()
     }
 
-    fn session(&self, record: &IndexRecord, cap: &ReadCap) -> Session {
-        let (id, epoch) = (record.id, record.key.epoch);
+    fn session(&self, record: &IndexRecord, epochs: Arc<Epochs>, caps: &ReadCaps, shared: Shared) -> Session {
+        let (id, envelope) = (record.id, &record.key);
+        let both = |keys: DataKeys, other: Option<DataKeys>| match other {
+            Some(other) => keys.opening_also(other),
+            None => keys,
+        };
+        let other = caps.other.as_ref().zip(envelope.other.as_ref());
+        let partition_keys = |partition| {
+            let keys = caps.sealing.partition_keys(id, envelope.epoch, partition);
+            let other = other.map(|(cap, keys)| cap.partition_keys(id, keys.epoch, partition));
+            Arc::new(both(keys, other))
+        };
+        let model_keys = caps.sealing.model_keys(id, envelope.epoch);
+        let other_model_keys = other.map(|(cap, keys)| cap.model_keys(id, keys.epoch));
+        let inbox = std::iter::once((envelope.epoch, caps.sealing.inbox_opener()))
+            .chain(other.map(|(cap, keys)| (keys.epoch, cap.inbox_opener())));
         Session {
             id,
-            epoch,
-            labels: cap.labels(),
-            model_keys: cap.model_keys(id, epoch),
+            epochs,
+            labels: caps.sealing.labels(),
+            model_keys: both(model_keys, other_model_keys),
             data_keys: (0..self.partitions)
-                .map(|p| Arc::new(cap.partition_keys(id, epoch, PartitionId(p))))
+                .map(PartitionId)
+                .map(partition_keys)
                 .collect(),
-            models: Mutex::default(),
-            writes: Default::default(),
-            first_upsert: Default::default(),
-            upkeep: Mutex::new(Upkeep::default()),
-            fitness: Mutex::new(Fitness::default()),
-            inbox: OpenedInbox::new(vec![(epoch, cap.inbox_opener())], self.partitions),
-            last_used: Mutex::new(Instant::now()),
+            models: shared.models,
+            writes: shared.writes,
+            first_upsert: shared.first_upsert,
+            upkeep: shared.upkeep,
+            fitness: shared.fitness,
+            inbox: OpenedInbox::new(inbox.collect(), self.partitions),
         }
     }
 }
 
-/// What a user may do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rights {
-    /// See items.
-    pub read: bool,
-    /// Change items.
-    pub write: bool,
+impl Kept {
+    fn new(epochs: Epochs) -> Self {
+        Self {
+            epochs: Arc::new(epochs),
+            earlier: Vec::new(),
+            session: None,
+            writer: None,
+            shared: Shared::default(),
+            last_used: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Whether anybody else holds something of it. Then it has to stay, for the sake of what sessions share.
+    fn is_held(&self) -> bool {
+        let own = 1 + usize::from(self.session.is_some()) + usize::from(self.writer.is_some());
+        let session = self.session.as_ref().is_some_and(|s| Arc::strong_count(s) > 1);
+        let writer = self.writer.as_ref().is_some_and(|w| Arc::strong_count(w) > 1);
+        let earlier = self.earlier.iter().any(|epochs| epochs.strong_count() > 0);
+        session || writer || earlier || Arc::strong_count(&self.epochs) > own
+    }
 }
 
-fn writer(record: &IndexRecord, cap: &WriteCap) -> Writer {
+fn writer(record: &IndexRecord, epochs: Arc<Epochs>, cap: &WriteCap) -> Writer {
     Writer {
         index: record.id,
-        epoch: record.key.epoch,
+        epochs,
         labels: cap.labels(),
         signer: cap.signer(),
         inbox: cap.inbox(),
     }
-}
-
-fn sealed_envelope(
-    bundle: &Bundle,
-    key: &IndexKey,
-    index: IndexId,
-    epoch: KeyEpoch,
-    source: KeySource,
-) -> KeyEnvelope {
-    KeyEnvelope {
-        epoch,
-        commitment: *key.commitment(index).as_bytes(),
-        bundle: bundle.seal(key, index, epoch),
-        public: stored(bundle.public_keys()),
-        source,
-    }
-}
-
-fn stored(keys: IndexPublicKeys) -> PublicKeys {
-    PublicKeys {
-        admin: *keys.admin.as_bytes(),
-        write: *keys.write.as_bytes(),
-        inbox: *keys.inbox.as_bytes(),
-    }
-}
-
-fn verify_key(record: &IndexRecord, key: &IndexKey) -> Result<(), ServiceError> {
-    Commitment::from_slice(&record.key.commitment)
-        .ok_or_else(|| ServiceError::internal("a stored commitment has the wrong length"))?
-        .verify(key, record.id)
-        .map_err(|_| wrong_key(&record.name))
-}
-
-/// Opens the bundle, and refuses it if the public keys beside it were exchanged.
-fn open_bundle(record: &IndexRecord, key: &IndexKey) -> Result<Bundle, ServiceError> {
-    verify_key(record, key)?;
-    Bundle::open(&record.key.bundle, key, record.id, record.key.epoch)
-        .ok()
-        .filter(|bundle| stored(bundle.public_keys()) == record.key.public)
-        .ok_or_else(|| {
-            ServiceError::new(
-                ErrorCode::Corrupt,
-                "The index's stored key bundle is damaged; restore it from a backup.",
-            )
-        })
-}
-
-/// A user whom the admin root did not sign is none.
-fn verify_grants(record: &IndexRecord, user: &UserRecord) -> Result<(), ServiceError> {
-    let forged = || {
-        tracing::error!(index = %record.id, "a user's stored grants are not signed by the index's admin key");
-        not_a_user()
-    };
-    let admin = AdminPublicKey::from_slice(&record.key.public.admin).ok_or_else(forged)?;
-    let public_key = UserPublicKey::from_slice(&user.public_key).ok_or_else(forged)?;
-    let signature = GrantSignature::from_slice(&user.signature).ok_or_else(forged)?;
-    let read = user.read_grant.as_deref().map(ReadGrant::from_bytes);
-    let write = user.write_grant.as_deref().map(WriteGrant::from_bytes);
-    let grants = UserGrants {
-        index: record.id,
-        epoch: record.key.epoch,
-        user: user.id,
-        public_key: &public_key,
-        read: read.as_ref(),
-        write: write.as_ref(),
-    };
-    admin.verify(&grants, &signature).map_err(|_| forged())
 }
 
 /// One answer for a foreign, a revoked and a forged user: permission denied.
@@ -359,11 +314,5 @@ pub(crate) fn not_a_user() -> ServiceError {
     )
 }
 
-fn wrong_key(name: &str) -> ServiceError {
-    ServiceError::new(
-        ErrorCode::Unauthenticated,
-        format!(
-            "Invalid encryption key for index '{name}': send the 64 hexadecimal digits it was created with."
-        ),
-    )
-}
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,9 @@ use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
 use std::sync::Arc;
 
+/// Leases granted for one call.
+const GRANTS_MAX: usize = 3;
+
 /// The shards as the use cases see them. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Fanout {
@@ -31,7 +34,8 @@ impl Fanout {
         self.shards.propose(partition, entry, Some(signature)).await
     }
 
-    /// Calls a shard; if it has no live lease for the target, grants one and calls once more.
+    /// Calls a shard; if it has no live lease for the target, grants one and calls again. A lease that was just granted may
+    /// end at once, when the index goes on between its key epochs.
     pub(crate) async fn leased<T, F>(
         &self,
         session: &Session,
@@ -42,13 +46,15 @@ impl Fanout {
         F: Future<Output = Result<T, ShardError>>,
     {
         let target = session.target(partition);
-        match call(target).await {
-            Err(ShardError::LeaseRequired) => {
-                self.shards.grant(target, session.keys(partition).clone()).await?;
-                call(target).await
+        for _ in 0..GRANTS_MAX {
+            match call(target).await {
+                Err(ShardError::LeaseRequired) => {
+                    self.shards.grant(target, session.keys(partition).clone()).await?;
+                }
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
+        call(target).await
     }
 
     /// A generation's model, from memory or from the partitions that keep its pieces.

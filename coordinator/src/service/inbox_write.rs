@@ -1,7 +1,6 @@
 //! Upserts by users who may write and not read. They cannot tell which clusters rows belong to, so each item is sealed
 //! whole to the index's public key and put into the inbox of its home, where it replaces its older version at once.
 
-use super::requests::KeyInput;
 use super::session::Writer;
 use super::upsert::check_dimension;
 use super::write_plan::{entries_by_home, last_of_each_id, stored_bytes};
@@ -119,16 +118,8 @@ impl Service {
         }
         let service = self.clone();
         tokio::spawn(async move {
-            let opened = match service.index_key(&record, KeyInput::Absent).await {
-                Ok(key) => service.custodian.open(&record, &key),
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok((reader, writer)) => service.promoter.notice(&OpenIndex {
-                    record,
-                    reader,
-                    writer,
-                }),
+            match service.open_with_kms(record).await {
+                Ok(index) => service.promoter.notice(&index),
                 // It waits for somebody who may read and write.
                 Err(error) => {
                     tracing::warn!(code = ?error.code(), context = error.context(), "cannot open an index to promote its inbox")
@@ -185,7 +176,7 @@ fn sealed_item(
     let label = writer.labels.item(&upsert.ids[at]);
     let context = InboxContext {
         index: writer.index,
-        epoch: writer.epoch,
+        epoch: writer.epochs.sealing,
         partition: placement.of_item(&label),
         label,
         op: Op(random_16()),
@@ -202,7 +193,7 @@ fn sealed_item(
     let item = InboxItem {
         label: label.as_bytes().to_vec().into(),
         op: context.op.as_bytes().to_vec().into(),
-        epoch: writer.epoch.0,
+        epoch: writer.epochs.sealing.0,
         sealed: inbox.seal(&context, &plaintext).into(),
     };
     (context.partition, item)

@@ -1,10 +1,12 @@
 //! Where an index's key comes from, and how it is exchanged for another: sent with each request, or wrapped by a slot of
 //! the key registry.
 
+use super::bundles::Bundles;
 use super::requests::KeyInput;
 use super::{IndexRef, Service, ServiceError};
+use crate::adapters::CatalogError;
 use crate::auth::Caller;
-use crate::domain::{Command, IndexRecord, KeyEnvelope, KeySource};
+use crate::domain::{Command, IndexRecord, KeyEnvelope, KeySource, Rejection};
 use crate::ports::KeyContext;
 use sealdex_core::{ErrorCode, IndexId};
 use sealdex_crypto::IndexKey;
@@ -53,10 +55,10 @@ impl Service {
         slot: Option<&str>,
     ) -> Result<KeyEnvelope, ServiceError> {
         match (owned, slot) {
-            (Some(key), _) => Ok(self.custodian.envelope(key, index, KeySource::Client)),
+            (Some(key), _) => Ok(Bundles::generate(index).envelope(key, KeySource::Client)),
             (None, slot) => {
                 let (key, source) = self.wrapped_by(slot.unwrap_or_default(), index).await?;
-                Ok(self.custodian.envelope(&key, index, source))
+                Ok(Bundles::generate(index).envelope(&key, source))
             }
         }
     }
@@ -65,30 +67,60 @@ impl Service {
     /// nothing from then on.
     pub async fn rewrap(&self, caller: &Caller, index: IndexRef, new: NewKey) -> Result<(), ServiceError> {
         caller.require_admin()?;
-        let record = self.named(&index.name)?;
+        let mut record = self.named(&index.name)?;
         let old = self.index_key(&record, index.key).await?;
         self.custodian.verify(&record, &old)?;
-        let (new, source) = match new {
-            NewKey::Owned(KeyInput::Given(key)) => (key, KeySource::Client),
-            NewKey::Owned(KeyInput::WrongLength(bytes)) => return Err(wrong_length(bytes)),
-            NewKey::Owned(KeyInput::Absent) => {
-                return Err(ServiceError::invalid(
-                    "Exactly one of new_kms_name or new_index_key must be supplied.",
-                ));
-            }
-            NewKey::Slot(slot) => self.wrapped_by(&slot, record.id).await?,
-        };
-        let key = Box::new(self.custodian.rewrapped(&record, &old, &new, source)?);
-        self.catalog
-            .change(Command::Rewrap {
+        let (new, source) = self.new_key(record.id, new).await?;
+        loop {
+            let bundles = Bundles::open(&record, &old)?;
+            let rewrap = Command::Rewrap {
                 name: record.name.clone(),
                 id: record.id,
                 replaces: record.key.commitment,
-                key,
-            })
-            .await?;
+                key: Box::new(bundles.envelope(&new, source.clone())),
+            };
+            match self.catalog.change(rewrap).await {
+                Ok(_) => break,
+                Err(CatalogError::Rejected(Rejection::OutOfTurn)) => {
+                    record = self.changed_meanwhile(&record)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         self.opened_keys.forget(record.id);
         Ok(())
+    }
+
+    /// The record as it is now, if the index has the key that it had in `before`: users or key epochs changed meanwhile, and
+    /// the same can be tried once more.
+    pub(crate) fn changed_meanwhile(&self, before: &IndexRecord) -> Result<Arc<IndexRecord>, ServiceError> {
+        let now = self.named(&before.name)?;
+        if now.key.commitment == before.key.commitment {
+            return Ok(now);
+        }
+        Err(ServiceError::new(
+            ErrorCode::Conflict,
+            format!(
+                "Index '{}' was given another key by somebody else meanwhile; send the request again with that key.",
+                before.name
+            ),
+        ))
+    }
+
+    /// The key that an index is to be opened with from now on.
+    pub(crate) async fn new_key(
+        &self,
+        index: IndexId,
+        new: NewKey,
+    ) -> Result<(IndexKey, KeySource), ServiceError> {
+        match new {
+            NewKey::Owned(KeyInput::Given(key)) => Ok((key, KeySource::Client)),
+            NewKey::Owned(KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
+            NewKey::Owned(KeyInput::Absent) => Err(ServiceError::invalid(
+                "Exactly one of new_kms_name or new_index_key must be supplied.",
+            )),
+            NewKey::Slot(slot) => self.wrapped_by(&slot, index).await,
+        }
     }
 
     /// A new key, wrapped by a slot of the registry.
@@ -104,7 +136,7 @@ impl Service {
     }
 
     /// The key of a KMS-backed index, from memory or from its provider. One call at a time for each index.
-    async fn unwrapped(&self, record: &IndexRecord) -> Result<Arc<IndexKey>, ServiceError> {
+    pub(crate) async fn unwrapped(&self, record: &IndexRecord) -> Result<Arc<IndexKey>, ServiceError> {
         let KeySource::Kms(wrapped) = &record.key.source else {
             return Err(missing(&record.name));
         };

@@ -1,6 +1,6 @@
 //! Making, finding, describing and deleting indexes.
 
-use super::custodian::not_a_user;
+use super::custodian::{Opened, Outdated, not_a_user};
 use super::index_keys::wrong_length;
 use super::requests::KeyInput;
 use super::{CreateIndex, Description, IndexRef, OpenIndex, Service, ServiceError};
@@ -73,28 +73,56 @@ impl Service {
 
     /// Opens an index: with its key, or with what it grants to the user who calls. What comes back proves what the
     /// caller may do.
-    pub async fn open_index(&self, caller: &Caller, index: IndexRef) -> Result<OpenIndex, ServiceError> {
+    pub async fn open_index(
+        self: &Arc<Self>,
+        caller: &Caller,
+        index: IndexRef,
+    ) -> Result<OpenIndex, ServiceError> {
         let record = self.catalog.get(&index.name);
         if let Some(token) = caller.token() {
             // To a user, an index that is not there is like one that is not theirs; a key they send is not looked at.
             let record = record.ok_or_else(not_a_user)?;
-            let (reader, writer) = self.custodian.open_as_user(&record, token)?;
+            let opened = self.open_latest(record, not_a_user, |record| {
+                self.custodian.open_as_user(record, token)
+            })?;
             // After that: a stranger's request must not reach the KMS, nor learn how it answers.
-            self.check_key_is_live(&record).await?;
-            return Ok(OpenIndex {
-                record,
-                reader,
-                writer,
-            });
+            self.check_key_is_live(&opened.record).await?;
+            return Ok(opened);
         }
-        let record = record.ok_or_else(|| no_such_index(&index.name))?;
+        let missing = || no_such_index(&index.name);
+        let record = record.ok_or_else(missing)?;
         let key = self.index_key(&record, index.key).await?;
-        let (reader, writer) = self.custodian.open(&record, &key)?;
-        Ok(OpenIndex {
-            record,
-            reader,
-            writer,
+        let opened = self.open_latest(record, missing, |record| self.custodian.open(record, &key))?;
+        self.resume_with(&opened.record, &key)?;
+        Ok(opened)
+    }
+
+    /// Opens an index whose key a KMS keeps, on nobody's behalf.
+    pub(super) async fn open_with_kms(&self, record: Arc<IndexRecord>) -> Result<OpenIndex, ServiceError> {
+        let key = self.index_key(&record, KeyInput::Absent).await?;
+        let missing = || no_such_index(&record.name);
+        self.open_latest(record.clone(), missing, |record| {
+            self.custodian.open(record, &key)
         })
+    }
+
+    /// Opens an index, once more if it has gone on between its key epochs since the record was read.
+    fn open_latest(
+        &self,
+        mut record: Arc<IndexRecord>,
+        missing: impl Fn() -> ServiceError,
+        open: impl Fn(&IndexRecord) -> Result<Result<Opened, Outdated>, ServiceError>,
+    ) -> Result<OpenIndex, ServiceError> {
+        loop {
+            if let Ok((reader, writer)) = open(&record)? {
+                return Ok(OpenIndex {
+                    record,
+                    reader,
+                    writer,
+                });
+            }
+            record = self.catalog.get(&record.name).ok_or_else(&missing)?;
+        }
     }
 
     /// The record of the index of that name.
@@ -129,6 +157,7 @@ impl Service {
         }
         let (name, id) = (record.name.clone(), record.id);
         self.catalog.change(Command::Delete { name, id }).await?;
+        self.rotations.forget(id);
         self.custodian.forget(id);
         self.opened_keys.forget(id);
         self.drop_rows(id).await

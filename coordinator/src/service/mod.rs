@@ -3,6 +3,7 @@
 //! Plaintext lives here for one request: vectors, ids and metadata are sealed before anything leaves for a shard's
 //! storage, and what comes back is opened for the answer only.
 
+mod bundles;
 mod coded_rows;
 mod cpu;
 mod custodian;
@@ -20,6 +21,8 @@ mod open_items;
 mod promotion;
 mod query;
 mod requests;
+mod reseal;
+mod rotation;
 mod session;
 mod startup;
 mod training;
@@ -28,7 +31,7 @@ mod upsert;
 mod users;
 mod write_plan;
 
-pub use custodian::Rights;
+pub use bundles::Rights;
 pub use error::ServiceError;
 pub use index_keys::NewKey;
 pub use key_cache::KeyCache;
@@ -36,6 +39,7 @@ pub use requests::{
     CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
     TrainingStatus, Upsert, Upserted, Vectors, VectorsError,
 };
+pub use rotation::{RotationPhase, RotationStatus};
 pub use session::OpenIndex;
 pub use startup::{Service, Settings};
 pub use users::{CreateUser, CreatedUser, UserListed};

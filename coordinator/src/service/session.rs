@@ -4,46 +4,55 @@
 use super::ServiceError;
 use super::fitness::Fitness;
 use super::inbox::OpenedInbox;
-use crate::domain::{IndexRecord, ModelRef};
+use crate::domain::{Epochs, IndexRecord, ModelRef};
 use parking_lot::Mutex;
 use prost::Message;
-use sealdex_core::{
-    ClusterLabel, ClusterNo, Dimension, ErrorCode, Generation, IndexId, KeyEpoch, PartitionId,
-};
+use sealdex_core::{ClusterLabel, ClusterNo, Dimension, ErrorCode, Generation, IndexId, PartitionId};
 use sealdex_crypto::{BatchContext, BatchSigner, DataKeys, InboxPublicKey, LabelKeys};
 use sealdex_index::dataplane::Target;
 use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::RwLock;
 
 /// What reading an index takes: its opened keys, and what depends on them.
 pub(crate) struct Session {
     pub(crate) id: IndexId,
-    pub(crate) epoch: KeyEpoch,
+    /// The key epochs it is of. That it is held tells the custodian that somebody still uses them.
+    pub(crate) epochs: Arc<Epochs>,
     pub(crate) labels: LabelKeys,
     pub(crate) model_keys: DataKeys,
     /// By partition number.
     pub(crate) data_keys: Vec<Arc<DataKeys>>,
     /// Loaded generations: the active one, and while a training fills it the next.
-    pub(crate) models: Mutex<HashMap<Generation, Arc<LoadedModel>>>,
+    pub(crate) models: Arc<Mutex<HashMap<Generation, Arc<LoadedModel>>>>,
     /// Held shared by every write from its first append to its commit; taken alone for a moment by a fold, so that a
     /// row which is not current afterwards is dead rather than about to be committed.
-    pub(crate) writes: RwLock<()>,
+    pub(crate) writes: Arc<RwLock<()>>,
     /// Serialises the first upsert, the one that fixes the dimension.
-    pub(crate) first_upsert: tokio::sync::Mutex<()>,
-    pub(crate) upkeep: Mutex<Upkeep>,
-    pub(crate) fitness: Mutex<Fitness>,
+    pub(crate) first_upsert: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) upkeep: Arc<Mutex<Upkeep>>,
+    pub(crate) fitness: Arc<Mutex<Fitness>>,
     pub(crate) inbox: OpenedInbox,
-    pub(crate) last_used: Mutex<Instant>,
+}
+
+/// What all sessions of an index share, whichever key epochs they are of: a fold in one has to wait for the writes of
+/// every other.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(crate) models: Arc<Mutex<HashMap<Generation, Arc<LoadedModel>>>>,
+    pub(crate) writes: Arc<RwLock<()>>,
+    pub(crate) first_upsert: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) upkeep: Arc<Mutex<Upkeep>>,
+    pub(crate) fitness: Arc<Mutex<Fitness>>,
 }
 
 /// What writing to an index takes. Names items and signs; opens nothing.
 pub(crate) struct Writer {
     pub(crate) index: IndexId,
-    pub(crate) epoch: KeyEpoch,
+    /// As in a session.
+    pub(crate) epochs: Arc<Epochs>,
     pub(crate) labels: LabelKeys,
     pub(crate) signer: BatchSigner,
     /// What to seal to, for who may not read; none for users who are older than inboxes.
@@ -90,7 +99,8 @@ impl Session {
     pub(crate) fn target(&self, partition: PartitionId) -> Target {
         Target {
             index: self.id,
-            epoch: self.epoch,
+            epoch: self.epochs.sealing,
+            other: self.epochs.other,
             partition,
         }
     }
@@ -106,7 +116,7 @@ impl Writer {
     pub(crate) fn sign(&self, partition: PartitionId, entry: &Entry) -> [u8; 64] {
         let context = BatchContext {
             index: self.index,
-            epoch: self.epoch,
+            epoch: self.epochs.sealing,
             partition,
         };
         self.signer.sign(&context, &entry.encode_to_vec())

@@ -7,6 +7,7 @@ use super::custodian::Custodian;
 use super::fanout::Fanout;
 use super::maintenance::Maintenance;
 use super::promotion::Promoter;
+use super::rotation::Rotations;
 use super::training::Trainer;
 use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub recall_target: f32,
     /// Memory that a training may use for its sample, MiB, unless the request says otherwise.
     pub training_memory_mib: usize,
+    /// How fast records are sealed again under a new key epoch, bytes per second; 0 as fast as it goes.
+    pub reseal_bytes_per_second: u64,
 }
 
 impl Settings {
@@ -63,6 +66,7 @@ impl Settings {
             auto_train_items: Some(65_536),
             recall_target: 0.95,
             training_memory_mib: 1024,
+            reseal_bytes_per_second: 32 << 20,
         }
     }
 }
@@ -83,6 +87,7 @@ pub struct Service {
     pub(crate) maintenance: Maintenance,
     pub(crate) trainer: Trainer,
     pub(crate) promoter: Promoter,
+    pub(crate) rotations: Rotations,
 }
 
 impl Service {
@@ -108,6 +113,7 @@ impl Service {
             maintenance: Maintenance::start(fanout.clone()),
             trainer: Trainer::default(),
             promoter: Promoter::default(),
+            rotations: Rotations::default(),
             opened_keys: KeyCache::new(settings.key_cache),
             key_ring,
             settings,
@@ -123,12 +129,14 @@ impl Service {
         }
         service.promoter.start(Arc::downgrade(&service));
         service.clone().spawn_sweeper();
+        service.spawn_resumer();
         Ok(service)
     }
 
     /// Waits for maintenance to finish what it is at, then closes the catalogue.
     pub async fn stop(&self) {
         self.promoter.stop().await;
+        self.rotations.stop().await;
         self.maintenance.stop().await;
         self.catalog.stop().await;
     }

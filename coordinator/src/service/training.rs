@@ -151,7 +151,10 @@ impl Service {
         }
     }
 
-    pub(crate) async fn train_if_due(self: &Arc<Self>, index: &OpenIndex) -> Result<Option<u64>, ServiceError> {
+    pub(crate) async fn train_if_due(
+        self: &Arc<Self>,
+        index: &OpenIndex,
+    ) -> Result<Option<u64>, ServiceError> {
         let Some(threshold) = self.settings.auto_train_items else {
             return Ok(None);
         };

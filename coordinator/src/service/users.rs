@@ -1,10 +1,11 @@
 //! Users of an index: making, listing and revoking them. What a user may do is which grants exist; nothing else is kept
 //! of them, and their token is never stored.
 
-use super::custodian::Rights;
+use super::bundles::{Bundles, Rights};
 use super::{IndexRef, Service, ServiceError};
+use crate::adapters::CatalogError;
 use crate::auth::{Authenticator, Caller, Forbidden};
-use crate::domain::{Command, IndexRecord};
+use crate::domain::{Command, IndexRecord, Rejection};
 use sealdex_core::UserId;
 use std::sync::Arc;
 
@@ -42,19 +43,25 @@ impl Service {
         request: CreateUser,
     ) -> Result<CreatedUser, ServiceError> {
         caller.require_root()?;
-        let record = self.named(&request.index.name)?;
+        let mut record = self.named(&request.index.name)?;
         let key = self.index_key(&record, request.index.key).await?;
         let (id, token) = authenticator.mint().ok_or(Forbidden::NotRoot)?;
-        let user = self
-            .custodian
-            .grants(&record, &key, id, &token.public_key(), request.rights)?;
-        self.catalog
-            .change(Command::AddUser {
+        loop {
+            let bundles = Bundles::open(&record, &key)?;
+            let user = bundles.user(id, &token.public_key(), request.rights);
+            let add = Command::AddUser {
                 name: record.name.clone(),
                 id: record.id,
+                epochs: record.key.epochs(),
                 user: Box::new(user),
-            })
-            .await?;
+            };
+            match self.catalog.change(add).await {
+                Ok(_) => break,
+                // The index has gone on between its key epochs; each has an end.
+                Err(CatalogError::Rejected(Rejection::OutOfTurn)) => record = self.named(&record.name)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
         Ok(CreatedUser {
             id,
             token: token.reveal(),
@@ -74,8 +81,8 @@ impl Service {
             .map(|user| UserListed {
                 id: user.id,
                 rights: Rights {
-                    read: user.read_grant.is_some(),
-                    write: user.write_grant.is_some(),
+                    read: user.grants.read.is_some(),
+                    write: user.grants.write.is_some(),
                 },
             })
             .collect())

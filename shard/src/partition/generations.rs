@@ -21,7 +21,7 @@ pub(super) fn begin(
             .map_err(|_| ShardError::BadEntry("write key"))?,
     };
     let mut state = changes.state(index).unwrap_or(IndexState::new(write_key));
-    if state.write_key != write_key {
+    if !state.write_keys().any(|pinned| pinned == write_key) {
         return Err(ShardError::BadEntry("write key").into());
     }
     if state.is_retired(generation) {

@@ -16,6 +16,8 @@ pub(crate) struct IndexState {
     pub(crate) items: u64,
     /// What batches of writes are signed under.
     pub(crate) write_key: WriteKey,
+    /// While the index is between two key epochs: what batches may be signed under too.
+    pub(crate) next_write_key: Option<WriteKey>,
     /// What has come and gone there.
     pub(crate) inbox: InboxState,
 }
@@ -45,6 +47,11 @@ impl IndexState {
             write_key,
             ..Self::default()
         }
+    }
+
+    /// What batches of writes may be signed under.
+    pub(crate) fn write_keys(&self) -> impl Iterator<Item = WriteKey> + use<> {
+        [Some(self.write_key), self.next_write_key].into_iter().flatten()
     }
 
     pub(crate) fn is_live(&self, generation: Generation) -> bool {
@@ -86,6 +93,11 @@ impl IndexState {
                 arrivals: self.inbox.arrivals,
                 departed: self.inbox.departed,
             }),
+            next_epoch: self.next_write_key.map_or(0, |next| next.epoch),
+            next_write_key: self
+                .next_write_key
+                .map(|next| next.public.to_vec().into())
+                .unwrap_or_default(),
         }
         .encode_to_vec()
     }
@@ -99,8 +111,16 @@ impl IndexState {
             epoch: stored.epoch,
             public: stored.write_key.as_ref().try_into().ok()?,
         };
+        let next_write_key = match stored.next_write_key.as_ref() {
+            [] => None,
+            public => Some(WriteKey {
+                epoch: stored.next_epoch,
+                public: public.try_into().ok()?,
+            }),
+        };
         (stored.version == ENTRY_VERSION && ascending).then(|| Self {
             write_key,
+            next_write_key,
             generations: stored.generations.into_iter().map(Generation).collect(),
             next_generation: stored.next_generation,
             items: stored.items,
@@ -153,7 +173,12 @@ mod tests {
         state.begin(Generation(4));
         state.retire(Generation(3));
         let bytes = state.encode();
-        assert_eq!(IndexState::decode(&bytes), Some(state));
+        assert_eq!(IndexState::decode(&bytes), Some(state.clone()));
+        state.next_write_key = Some(WriteKey {
+            epoch: 4,
+            public: [9; 32],
+        });
+        assert_eq!(IndexState::decode(&state.encode()), Some(state));
         assert_eq!(IndexState::decode(&[]), None);
         assert_eq!(IndexState::decode(&bytes[..bytes.len() - 1]), None);
     }

@@ -69,6 +69,46 @@ pub(super) fn delete(
     Ok(applied)
 }
 
+/// Puts sealed parts of items in the place of the same parts as they were sealed before. An item that was written anew or
+/// deleted meanwhile is passed over. Neither locators nor counts change.
+pub(super) fn reseal(
+    changes: &mut Changes<'_>,
+    index: IndexId,
+    command: &wire::ResealItems,
+) -> Result<Applied, Halt> {
+    changes.state(index)?;
+    let items = command
+        .items
+        .iter()
+        .map(|item| {
+            let label = ItemLabel::from_slice(&item.label).ok_or(ShardError::BadEntry("item label"))?;
+            let op = Op::from_slice(&item.op).ok_or(ShardError::BadEntry("item op"))?;
+            Ok((label, op, item))
+        })
+        .collect::<Result<Vec<_>, ShardError>>()?;
+    changes.prefetch_locators(index, items.iter().map(|(label, ..)| *label))?;
+    for (label, op, item) in items {
+        if changes
+            .locator(index, &label)
+            .is_none_or(|current| current.op != op || current.in_inbox)
+        {
+            continue;
+        }
+        let key = changes.keys(index).item(&label);
+        let parts = [
+            (Family::Vectors, &item.vector),
+            (Family::Meta, &item.meta),
+            (Family::Contents, &item.contents),
+        ];
+        for (family, sealed) in parts {
+            if let Some(sealed) = sealed {
+                changes.batch.put_joined(family, &key, &op.0, sealed);
+            }
+        }
+    }
+    Ok(Applied::default())
+}
+
 /// Checks an item and says what its locator will be. Rows of retired generations are left out.
 pub(super) fn locator(state: &IndexState, item: &wire::Item) -> Result<(ItemLabel, Locator), ShardError> {
     let label = ItemLabel::from_slice(&item.label).ok_or(ShardError::BadEntry("item label"))?;

@@ -9,11 +9,13 @@ mod index_state;
 mod items;
 mod locator;
 mod state_machine;
+mod write_keys;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use directory::{BlockRef, Directory};
 pub(crate) use inbox::{list as list_inbox, read as read_inbox};
+pub(crate) use index_state::WriteKey;
 pub(crate) use locator::Locator;
 pub(crate) use state_machine::Partition;

@@ -2,7 +2,7 @@
 
 use super::changes::{Changes, Halt};
 use super::directory::Directory;
-use super::{blocks, generations, inbox, items};
+use super::{blocks, generations, inbox, items, write_keys};
 use crate::storage::{Database, Family, partition_key};
 use prost::Message;
 use sealdex_consensus::{Entry, LogIndex, StateMachine, StorageFault, Watermark};
@@ -108,6 +108,9 @@ fn apply_one(changes: &mut Changes<'_>, entry: &Entry) -> Result<Applied, Halt> 
         Command::PutBlobs(command) => blocks::put_blobs(changes, index, &command),
         Command::PutInbox(command) => inbox::put(changes, index, &command),
         Command::PromoteItems(command) => inbox::promote(changes, index, &command),
+        Command::PinWriteKey(command) => write_keys::pin(changes, index, &command),
+        Command::DropWriteKeys(command) => write_keys::drop_earlier(changes, index, &command),
+        Command::ResealItems(command) => items::reseal(changes, index, &command),
         Command::DropIndex(_) => generations::drop_index(changes, index),
     }
 }

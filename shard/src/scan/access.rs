@@ -37,14 +37,20 @@ impl Access {
         sealed: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), ShardError> {
-        let aad = Aad {
-            kind: kind.sealed_as(),
-            part: 0,
-            label: &label.0,
-            generation: NO_GENERATION,
-            op: &op.0,
-        };
+        let aad = kind.aad(label, op);
         self.keys.open_into(&aad, sealed, out).map_err(|_| kind.damaged())
+    }
+
+    /// An item's record under the key epoch that is sealed under; `None` if it is there already.
+    pub(crate) fn reseal_item(
+        &self,
+        kind: ItemRecord,
+        label: &ItemLabel,
+        op: &Op,
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, ShardError> {
+        let resealed = self.keys.reseal(&kind.aad(label, op), sealed);
+        resealed.map_err(|_| kind.damaged())
     }
 }
 
@@ -73,6 +79,16 @@ impl ItemRecord {
     pub(crate) fn split(self, stored: &[u8]) -> Result<(Op, &[u8]), ShardError> {
         let (op, sealed) = stored.split_first_chunk().ok_or(self.damaged())?;
         Ok((Op(*op), sealed))
+    }
+
+    fn aad<'a>(self, label: &'a ItemLabel, op: &'a Op) -> Aad<'a> {
+        Aad {
+            kind: self.sealed_as(),
+            part: 0,
+            label: &label.0,
+            generation: NO_GENERATION,
+            op: &op.0,
+        }
     }
 
     fn sealed_as(self) -> RecordKind {

@@ -11,7 +11,7 @@ mod search;
 mod sweep;
 mod walk;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, ItemRecord};
 pub(crate) use blocks::{DAMAGED, Place, cluster_rows};
 pub(crate) use fetch::{current, fetch};
 pub(crate) use resolve::resolve;

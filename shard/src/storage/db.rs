@@ -2,13 +2,15 @@
 
 use super::families::Family;
 use rocksdb::{
-    Cache, DB, DBPinnableSlice, DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, LogLevel,
-    Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
-    properties::CUR_SIZE_ALL_MEM_TABLES,
+    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, DBRecoveryMode, Direction,
+    ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, SnapshotWithThreadMode,
+    WriteBatch, WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
 use sealdex_consensus::StorageFault;
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const MIB: usize = 1024 * 1024;
 
@@ -21,9 +23,15 @@ const WAL_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Open files at most: 32 GiB of tables before any has to be opened twice.
 const OPEN_FILES_MAX: i32 = 512;
 
+/// How long a purge waits for readers that began before it, and how often it looks.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
+const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// One RocksDB for all partitions of a node. Group commit then serves all of them with one sync.
 pub(crate) struct Database {
     db: DB,
+    /// Compactions end without having done their work.
+    giving_up: AtomicBool,
 }
 
 /// A value where RocksDB keeps it; nothing is copied.
@@ -41,7 +49,10 @@ impl Database {
         let families = Family::ALL.map(|family| family.descriptor(&cache));
         let db =
             DB::open_cf_descriptors(&options(threads), directory.join("db"), families).map_err(read_error)?;
-        Ok(Self { db })
+        Ok(Self {
+            db,
+            giving_up: AtomicBool::new(false),
+        })
     }
 
     /// A batch to be committed here.
@@ -97,8 +108,45 @@ impl Database {
         }
     }
 
+    /// Rewrites the tables that hold records whose keys begin with `prefix`, so that what was replaced or deleted before is
+    /// in no file any more. Blocks until done or given up.
+    pub(super) fn purge(&self, families: &[Family], prefix: &[u8]) -> Result<(), ShardError> {
+        self.flush()?;
+        self.outlive_snapshots(self.last_write());
+        let end = super::prefix_end(prefix);
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        // Also what lies in the last level already: a snapshot may have kept both versions when it was put there.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for family in families {
+            let handle = handle(&self.db, *family);
+            self.db
+                .compact_range_cf_opt(handle, Some(prefix), Some(&end), &options);
+        }
+        if self.giving_up.load(Ordering::SeqCst) {
+            return Err(ShardError::Stopped);
+        }
+        Ok(())
+    }
+
+    /// Waits for readers that began before `write`: a compaction keeps what they may still ask for. They last milliseconds;
+    /// one that hangs is not waited for.
+    fn outlive_snapshots(&self, write: u64) {
+        let give_up = Instant::now() + SNAPSHOT_AGE_MAX;
+        let oldest = || self.db.property_int_value("rocksdb.oldest-snapshot-sequence");
+        while oldest()
+            .ok()
+            .flatten()
+            .is_some_and(|oldest| 0 < oldest && oldest < write)
+            && Instant::now() < give_up
+        {
+            std::thread::sleep(SNAPSHOT_LOOK_EVERY);
+        }
+    }
+
     /// Ends compactions that are under way, and all later ones. What was flushed stays; nothing can be flushed any more.
     pub(super) fn give_up_compactions(&self) {
+        self.giving_up.store(true, Ordering::SeqCst);
         self.db.cancel_all_background_work(false);
     }
 

@@ -3,10 +3,12 @@
 
 use super::db::Database;
 use super::families::Family;
+use sealdex_index::dataplane::ShardError;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// Writing has paused when nothing was written for that long.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -19,7 +21,7 @@ const WORTH_A_FLUSH_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The thread, as long as it is wanted.
 pub(crate) struct Housekeeper {
-    dropped: Sender<Dropped>,
+    jobs: Sender<Job>,
     thread: JoinHandle<()>,
 }
 
@@ -29,35 +31,55 @@ pub(crate) struct Dropped {
     pub(crate) prefix: Vec<u8>,
 }
 
+enum Job {
+    Reclaim(Dropped),
+    Purge {
+        prefix: Vec<u8>,
+        done: oneshot::Sender<Result<(), ShardError>>,
+    },
+}
+
 impl Housekeeper {
     pub(crate) fn start(database: Arc<Database>) -> std::io::Result<Self> {
-        let (dropped, jobs) = channel();
+        let (sender, jobs) = channel();
         let thread = std::thread::Builder::new()
             .name("housekeeper".to_owned())
             .spawn(move || keep_house(&database, &jobs))?;
-        Ok(Self { dropped, thread })
+        Ok(Self { jobs: sender, thread })
     }
 
     /// To be told after the deletion is durable.
     pub(crate) fn reclaim(&self, dropped: Dropped) {
         // It ends only with the node.
-        let _ = self.dropped.send(dropped);
+        let _ = self.jobs.send(Job::Reclaim(dropped));
+    }
+
+    /// Has all files rewritten that hold records of an index whose keys begin with `prefix`. The answer comes when nothing
+    /// that was replaced or deleted before is left in any of them; none comes if the node closes before.
+    pub(crate) fn purge(&self, prefix: Vec<u8>) -> oneshot::Receiver<Result<(), ShardError>> {
+        let (done, answer) = oneshot::channel();
+        let _ = self.jobs.send(Job::Purge { prefix, done });
+        answer
     }
 
     /// Ends the thread. A compaction under way is given up; the database takes no further one.
     pub(crate) fn stop(self, database: &Database) {
-        drop(self.dropped);
+        drop(self.jobs);
         database.give_up_compactions();
         // It has nothing to report.
         let _ = self.thread.join();
     }
 }
 
-fn keep_house(database: &Database, jobs: &Receiver<Dropped>) {
+fn keep_house(database: &Database, jobs: &Receiver<Job>) {
     let mut writing = Writing::new(database);
     loop {
         match jobs.recv_timeout(ROUND) {
-            Ok(dropped) => database.compact(dropped.families, &dropped.prefix),
+            Ok(Job::Reclaim(dropped)) => database.compact(dropped.families, &dropped.prefix),
+            Ok(Job::Purge { prefix, done }) => {
+                // Whoever asked may have gone.
+                let _ = done.send(database.purge(&Family::OF_AN_INDEX, &prefix));
+            }
             Err(RecvTimeoutError::Timeout) => writing.flush_in_a_pause(database),
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -117,6 +139,44 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(60), "{what}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    #[test]
+    fn what_was_replaced_or_deleted_is_in_no_file_after_a_purge() {
+        let home = tempfile::tempdir().unwrap();
+        let database = Arc::new(Database::open(home.path(), 1 << 20, 2).unwrap());
+        let housekeeper = Housekeeper::start(Arc::clone(&database)).unwrap();
+        let put = |key: &[u8], value: &[u8]| {
+            let mut batch = database.batch();
+            batch.put(Family::Vectors, key, value);
+            database.commit(batch.finish()).unwrap();
+        };
+        let is_found = |text: &[u8]| {
+            std::fs::read_dir(home.path().join("db")).unwrap().any(|file| {
+                let bytes = std::fs::read(file.unwrap().path()).unwrap();
+                bytes.windows(text.len()).any(|window| window == text)
+            })
+        };
+        let (replaced, deleted, kept) = (b"this was replaced", b"this was deleted", b"this is current");
+        put(&[1, 1], replaced);
+        put(&[1, 2], deleted);
+        // In the last level, and kept there by a reader when newer versions came.
+        database.flush().unwrap();
+        database.compact(&Family::OF_AN_INDEX, &[1]);
+        let reader = database.snapshot();
+        put(&[1, 1], kept);
+        let mut batch = database.batch();
+        batch.delete(Family::Vectors, &[1, 2]);
+        database.commit(batch.finish()).unwrap();
+        database.flush().unwrap();
+        database.compact(&Family::OF_AN_INDEX, &[1]);
+        assert!(is_found(replaced) && is_found(deleted) && is_found(kept));
+        let purged = housekeeper.purge(vec![1]);
+        drop(reader);
+        purged.blocking_recv().unwrap().unwrap();
+        wait_until("purged", || !is_found(replaced) && !is_found(deleted));
+        assert!(is_found(kept));
+        housekeeper.stop(&database);
     }
 
     #[test]

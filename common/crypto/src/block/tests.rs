@@ -186,3 +186,31 @@ fn lengths_that_do_not_add_up_are_refused() {
         assert_eq!(read(&keys, &address(), &sealed), Err(OpenError), "{plaintext:?}");
     }
 }
+
+#[test]
+fn a_resealed_block_is_the_same_and_opens_under_the_new_epoch_only() {
+    let segments = [vec![1; 40], vec![2; 70], vec![3; 10]];
+    for rows in [1, PAGE_ROWS_MIN] {
+        let bundle = Bundle::generate();
+        let of = |bundle: &Bundle, epoch| bundle.partition_keys(IndexId(7), KeyEpoch(epoch), PartitionId(5));
+        let next = bundle.next();
+        let sealed = seal(&of(&bundle, 1), &address(), rows, &segments);
+        let between = of(&next, 2).opening_also(of(&bundle, 1));
+        let (told, resealed) = reseal_block(&between, &address(), &sealed).unwrap().unwrap();
+        assert_eq!((told, resealed.len()), (rows, sealed.len()));
+        let expected = Ok((rows, segments.clone()));
+        assert_eq!(read(&of(&next, 2), &address(), &resealed), expected);
+        assert_eq!(
+            read(&between, &address(), &sealed),
+            expected,
+            "both open meanwhile"
+        );
+        assert_eq!(read(&of(&bundle, 1), &address(), &resealed), Err(OpenError));
+        let after_a_restart = of(&next, 2).opening_also(of(&bundle, 1));
+        assert_eq!(reseal_block(&after_a_restart, &address(), &resealed), Ok(None));
+    }
+    let keys = keys();
+    for nothing in [&[][..], &[1], &[2], &[9; 200]] {
+        assert_eq!(reseal_block(&keys, &address(), nothing), Err(OpenError));
+    }
+}

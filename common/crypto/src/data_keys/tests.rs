@@ -230,3 +230,58 @@ fn many_threads_may_share_them() {
         }
     });
 }
+
+/// The keys of one place in two epochs, each with a root of its own.
+fn two_epochs(place: &Place) -> (Place, Place) {
+    let old = Place {
+        root: 1,
+        epoch: 1,
+        ..place.clone()
+    };
+    let new = Place {
+        root: 2,
+        epoch: 2,
+        ..place.clone()
+    };
+    (old, new)
+}
+
+proptest! {
+    #[test]
+    fn between_two_epochs_both_open_and_one_seals(place in place(), plaintext in prop::collection::vec(any::<u8>(), 0..100)) {
+        let (old, new) = two_epochs(&place);
+        let of_old = old.keys().seal(&place.aad(), &plaintext);
+        let between = new.keys().opening_also(old.keys());
+        let of_new = between.seal(&place.aad(), &plaintext);
+        for keys in [&between, &new.keys().opening_also(old.keys()), &old.keys().opening_also(new.keys())] {
+            // Twice: the second time the sub-epoch is known.
+            for _ in 0..2 {
+                prop_assert_eq!(keys.open(&place.aad(), &of_old).unwrap(), plaintext.clone());
+                prop_assert_eq!(keys.open(&place.aad(), &of_new).unwrap(), plaintext.clone());
+            }
+        }
+        prop_assert_eq!(new.keys().open(&place.aad(), &of_new).unwrap(), plaintext.clone());
+        prop_assert_eq!(old.keys().open(&place.aad(), &of_new), Err(OpenError));
+        prop_assert_eq!(new.keys().open(&place.aad(), &of_old), Err(OpenError));
+    }
+
+    #[test]
+    fn what_is_resealed_opens_under_the_new_epoch_only(place in place(), plaintext in prop::collection::vec(any::<u8>(), 0..100)) {
+        let (old, new) = two_epochs(&place);
+        let sealed = old.keys().seal(&place.aad(), &plaintext);
+        let between = new.keys().opening_also(old.keys());
+        let resealed = between.reseal(&place.aad(), &sealed).unwrap().unwrap();
+        prop_assert_eq!(resealed.len(), sealed.len());
+        prop_assert_eq!(new.keys().open(&place.aad(), &resealed).unwrap(), plaintext);
+        prop_assert_eq!(old.keys().open(&place.aad(), &resealed), Err(OpenError));
+        let after_a_restart = new.keys().opening_also(old.keys());
+        for keys in [&between, &after_a_restart] {
+            prop_assert_eq!(keys.reseal(&place.aad(), &resealed), Ok(None));
+            prop_assert_eq!(keys.is_resealed(&place.aad(), &resealed), Ok(true));
+            prop_assert_eq!(keys.is_resealed(&place.aad(), &sealed), Ok(false));
+        }
+        let mut damaged = sealed;
+        damaged[20] ^= 1;
+        prop_assert_eq!(after_a_restart.reseal(&place.aad(), &damaged), Err(OpenError));
+    }
+}

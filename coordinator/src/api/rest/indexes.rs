@@ -3,7 +3,7 @@
 use super::call::{AdminCall, Call, Identified};
 use super::dto::{
     CreateIndexRequest, IndexInfoResponseModel, IndexListResponseModel, IndexOperationRequest,
-    IndexTrainingStatusResponseModel, RotateRequest, SuccessReply, TrainRequest,
+    IndexTrainingStatusResponseModel, RotateRequest, Rotation, RotationResponse, SuccessReply, TrainRequest,
 };
 use super::edge::Edge;
 use super::errors::ApiError;
@@ -94,6 +94,11 @@ pub(super) async fn delete(
 
 /// Exchanges an index's key for another: one of its owner's, or a new one that a slot of the key registry wraps. No item is
 /// touched and no request fails; the old key opens nothing afterwards.
+///
+/// With `epoch`, the keys below the index key are exchanged too, with or without a new index key. The answer comes when the new
+/// epoch has begun; items are sealed again in the background while requests go on, at the pace that the server allows, and
+/// `GET /v1/indexes/{index_name}/rotation` tells how far that is. When it is done, keys and grants of the epoch before open
+/// nothing that the server keeps. Only one such rotation of an index goes on at a time.
 #[utoipa::path(
     post,
     path = "/v1/indexes/{index_name}/rotate",
@@ -109,12 +114,41 @@ pub(super) async fn rotate(
     Path(name): Path<String>,
     AdminCall(call): AdminCall<RotateRequest>,
 ) -> Result<Response, ApiError> {
-    let message = format!("Index '{name}' has a new key");
-    let (key, new) = call.payload.into_parts()?;
-    edge.service
-        .rewrap(&call.caller, IndexRef { name, key }, new)
-        .await?;
+    let (key, rotation) = call.payload.into_parts()?;
+    let index = IndexRef {
+        name: name.clone(),
+        key,
+    };
+    let message = match rotation {
+        Rotation::Key(new) => {
+            edge.service.rewrap(&call.caller, index, new).await?;
+            format!("Index '{name}' has a new key")
+        }
+        Rotation::Epoch(new) => {
+            let epoch = edge.service.begin_epoch(&call.caller, index, new).await?;
+            format!("Index '{name}' is on its way to key epoch {}", epoch.0)
+        }
+    };
     Ok(reply::ok(&SuccessReply::new(message)))
+}
+
+/// Tells how far an index is on its way to a new key epoch. Needs no index key.
+#[utoipa::path(
+    get,
+    path = "/v1/indexes/{index_name}/rotation",
+    operation_id = "get_rotation_v1_indexes__index_name__rotation_get",
+    summary = "Tell how far a rotation is",
+    params(("index_name" = String, Path, description = "The index's name.")),
+    responses((status = 200, description = "How far it is.", body = RotationResponse), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn rotation(
+    State(edge): State<Edge>,
+    caller: Identified,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let status = edge.service.rotation_status(&caller.0, &name).await?;
+    Ok(reply::ok(&RotationResponse::from(status)))
 }
 
 /// Trains an index, and answers when that is done. Queries and upserts go on meanwhile.

@@ -83,13 +83,16 @@ pub(super) struct Bench {
     pub(super) items: BTreeMap<String, Item>,
     pub(super) placement: Placement,
     pub(super) signer: BatchSigner,
+    /// The epoch that is signed under.
+    pub(super) epoch: KeyEpoch,
+    pub(super) bundle: Arc<Bundle>,
     keys: Vec<Arc<DataKeys>>,
 }
 
 impl Bench {
     /// A node that holds nothing but an empty index; its model comes from `sample`.
     pub(super) async fn new(trained: bool, metric: Metric, sample: &[Vec<f32>]) -> Self {
-        let bundle = Bundle::generate();
+        let bundle = Arc::new(Bundle::generate());
         let home = tempfile::tempdir().unwrap();
         let bench = Self {
             node: open(&home),
@@ -98,18 +101,20 @@ impl Bench {
             precision: Precision::Float32,
             labels: bundle.labels(),
             signer: bundle.write_cap().signer(),
+            epoch: EPOCH,
             items: BTreeMap::new(),
             keys: (0..PARTITIONS)
                 .map(|p| Arc::new(bundle.partition_keys(INDEX, EPOCH, PartitionId(p))))
                 .collect(),
             placement: Placement::new(PARTITIONS),
+            bundle,
         };
         bench.grant();
         for partition in bench.placement.partitions() {
             let command = Command::BeginGeneration(wire::BeginGeneration {
                 generation: GENERATION.0,
                 epoch: EPOCH.0,
-                write_key: bundle.public_keys().write.as_bytes().to_vec().into(),
+                write_key: bench.bundle.public_keys().write.as_bytes().to_vec().into(),
             });
             bench.propose(partition, command).await.unwrap();
         }
@@ -127,6 +132,15 @@ impl Bench {
         };
         bench.grant();
         bench
+    }
+
+    /// Goes on with these keys, the ones of another epoch among them.
+    pub(super) fn go_on_with(&mut self, keys: impl Fn(PartitionId) -> DataKeys) {
+        self.keys = self
+            .partitions()
+            .map(|partition| Arc::new(keys(partition)))
+            .collect();
+        self.grant();
     }
 
     pub(super) fn grant(&self) {
@@ -160,7 +174,7 @@ impl Bench {
     pub(super) fn sign(&self, partition: PartitionId, entry: &wire::Entry) -> [u8; 64] {
         let context = BatchContext {
             index: INDEX,
-            epoch: EPOCH,
+            epoch: self.epoch,
             partition,
         };
         self.signer.sign(&context, &entry.encode_to_vec())
@@ -321,6 +335,7 @@ pub(super) fn target(partition: PartitionId) -> Target {
     Target {
         index: INDEX,
         epoch: EPOCH,
+        other: None,
         partition,
     }
 }

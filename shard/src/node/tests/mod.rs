@@ -4,6 +4,7 @@ mod asking;
 mod bench;
 mod concurrency;
 mod damage;
+mod epochs;
 mod fold;
 mod items;
 mod search;

@@ -17,7 +17,7 @@ fn entry(index: IndexId, command: Command) -> wire::Entry {
     }
 }
 
-fn writes() -> [Command; 7] {
+fn writes() -> [Command; 10] {
     [
         Command::AppendBlocks(wire::AppendBlocks::default()),
         Command::ReplaceBlocks(wire::ReplaceBlocks::default()),
@@ -26,6 +26,9 @@ fn writes() -> [Command; 7] {
         Command::PutBlobs(wire::PutBlobs::default()),
         Command::PutInbox(wire::PutInbox::default()),
         Command::PromoteItems(wire::PromoteItems::default()),
+        Command::PinWriteKey(wire::PinWriteKey::default()),
+        Command::DropWriteKeys(wire::DropWriteKeys::default()),
+        Command::ResealItems(wire::ResealItems::default()),
     ]
 }
 

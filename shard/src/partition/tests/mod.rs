@@ -2,6 +2,7 @@
 
 mod block_rules;
 mod crash;
+mod epochs;
 mod inbox;
 mod model;
 mod rules;
@@ -237,6 +238,40 @@ fn put_blobs(index: u64, generation: u32, labels: &[u8]) -> wire::Entry {
         })
         .collect();
     entry(index, Command::PutBlobs(wire::PutBlobs { generation, blobs }))
+}
+
+fn pin(index: u64, epoch: u32) -> wire::Entry {
+    let write_key = key_of(epoch).public.to_vec().into();
+    entry(
+        index,
+        Command::PinWriteKey(wire::PinWriteKey { epoch, write_key }),
+    )
+}
+
+fn drop_keys(index: u64, epoch: u32) -> wire::Entry {
+    entry(index, Command::DropWriteKeys(wire::DropWriteKeys { epoch }))
+}
+
+/// The write key of an epoch after the first.
+fn key_of(epoch: u32) -> WriteKey {
+    WriteKey {
+        epoch,
+        public: [epoch as u8; 32],
+    }
+}
+
+/// Seals the vectors of items again, as (label, op).
+fn reseal(index: u64, items: &[(u8, u8)]) -> wire::Entry {
+    let items = items
+        .iter()
+        .map(|(of, op)| wire::ResealedItem {
+            label: label(*of),
+            op: label(*op),
+            vector: Some(vec![b'V', *of, *op].into()),
+            ..Default::default()
+        })
+        .collect();
+    entry(index, Command::ResealItems(wire::ResealItems { items }))
 }
 
 /// The reply to what has nothing to report.

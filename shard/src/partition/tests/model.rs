@@ -34,6 +34,10 @@ enum Step {
         generation: u32,
         labels: Vec<u8>,
     },
+    Pin(u32),
+    DropKeys(u32),
+    /// Items, as (label, op).
+    Reseal(Vec<(u8, u8)>),
     Drop,
 }
 
@@ -43,6 +47,7 @@ struct NewItem {
     op: u8,
     rows: Vec<(u32, u8)>,
     contents: bool,
+    resealed: bool,
     /// Its number in the inbox, if it waits there.
     arrival: Option<u64>,
 }
@@ -67,6 +72,7 @@ fn steps() -> impl Strategy<Value = (u64, Step)> {
         rows,
         contents,
         arrival: None,
+        resealed: false,
     });
     let items = || prop::collection::vec(item.clone(), 0..5);
     let step = prop_oneof![
@@ -82,6 +88,9 @@ fn steps() -> impl Strategy<Value = (u64, Step)> {
         3 => prop::collection::vec(0u8..6, 0..4).prop_map(Step::Delete),
         2 => (generation(), prop::collection::vec(0u8..4, 0..3))
             .prop_map(|(generation, labels)| Step::PutBlobs { generation, labels }),
+        2 => (1u32..4).prop_map(Step::Pin),
+        1 => (1u32..4).prop_map(Step::DropKeys),
+        4 => prop::collection::vec((0u8..6, 0u8..5), 0..6).prop_map(Step::Reseal),
         1 => Just(Step::Drop),
     ];
     (1u64..3, step)
@@ -113,6 +122,9 @@ fn to_entry(index: u64, step: &Step) -> wire::Entry {
         Step::Promote(items) => promote(index, items.iter().map(NewItem::to_wire).collect()),
         Step::Delete(labels) => delete(index, labels),
         Step::PutBlobs { generation, labels } => put_blobs(index, *generation, labels),
+        Step::Pin(epoch) => pin(index, *epoch),
+        Step::DropKeys(epoch) => drop_keys(index, *epoch),
+        Step::Reseal(items) => reseal(index, items),
         Step::Drop => drop_index(index),
     }
 }
@@ -129,11 +141,17 @@ struct Index {
     departed: u64,
     blocks: BTreeMap<(u32, u8), BTreeMap<u8, u32>>,
     blobs: BTreeSet<(u32, u8)>,
+    /// The write keys after the first one: the one in its place, and the one beside.
+    key: Option<u32>,
+    next_key: Option<u32>,
 }
 
 impl Model {
     fn apply(&mut self, index: u64, step: &Step) -> Reply {
         match step {
+            Step::Begin(_) if self.0.get(&index).is_some_and(|state| state.key.is_some()) => {
+                return Err(ShardError::BadEntry("write key"));
+            }
             Step::Begin(generation) => {
                 if self
                     .0
@@ -184,6 +202,16 @@ impl Model {
                     .extend(labels.iter().map(|label| (*generation, *label)));
                 Ok(Applied::default())
             }
+            Step::Pin(epoch) => state.pin(*epoch),
+            Step::DropKeys(epoch) => state.drop_keys(*epoch),
+            Step::Reseal(items) => {
+                for (label, op) in items {
+                    if let Some(item) = state.items.get_mut(label).filter(|item| item.op == *op) {
+                        item.resealed = true;
+                    }
+                }
+                Ok(Applied::default())
+            }
             Step::Begin(_) | Step::Drop => unreachable!("handled above"),
         }
     }
@@ -201,6 +229,27 @@ impl Index {
         } else {
             Err(ShardError::StaleGeneration)
         }
+    }
+
+    fn pin(&mut self, epoch: u32) -> Reply {
+        // The first key of all is not one that is pinned here, though of the same epoch.
+        let known = self.key == Some(epoch) || self.next_key == Some(epoch);
+        if !known && (self.next_key.is_some() || epoch <= self.key.unwrap_or(1)) {
+            return Err(ShardError::BadEntry("write key"));
+        }
+        if !known {
+            self.next_key = Some(epoch);
+        }
+        Ok(Applied::default())
+    }
+
+    fn drop_keys(&mut self, epoch: u32) -> Reply {
+        if self.next_key == Some(epoch) {
+            self.key = self.next_key.take();
+        } else if self.key.unwrap_or(1) != epoch {
+            return Err(ShardError::BadEntry("write key"));
+        }
+        Ok(Applied::default())
     }
 
     fn append(&mut self, generation: u32, cluster: u8, blocks: &Blocks) -> Reply {
@@ -277,6 +326,7 @@ impl Index {
                 op,
                 rows: Vec::new(),
                 contents: false,
+                resealed: false,
                 arrival: Some(self.arrivals),
             };
             match self.items.insert(label, item) {
@@ -326,7 +376,8 @@ impl Index {
     /// Every record the index should have.
     fn records(&self, index: u64) -> Vec<(Family, Vec<u8>, Vec<u8>)> {
         let keys = Keys::new(PARTITION, IndexId(index));
-        let mut state = IndexState::new(WRITE_KEY);
+        let mut state = IndexState::new(self.key.map_or(WRITE_KEY, key_of));
+        state.next_write_key = self.next_key.map(key_of);
         self.retired
             .iter()
             .for_each(|generation| state.retire(Generation(*generation)));
@@ -367,7 +418,10 @@ impl Index {
                 records.push((Family::Inbox, key, record.encode_to_vec()));
                 continue;
             }
-            let sent = item(stored.label, stored.op, &[], stored.contents);
+            let mut sent = item(stored.label, stored.op, &[], stored.contents);
+            if stored.resealed {
+                sent.vector = vec![b'V', stored.label, stored.op].into();
+            }
             let with_op = |sealed: &[u8]| [&[stored.op; 16], sealed].concat();
             records.push((Family::Locators, key.clone(), locator.encode()));
             records.push((Family::Vectors, key.clone(), with_op(&sent.vector)));

@@ -103,11 +103,23 @@ pub(crate) struct RotateRequest {
     /// The slot of the key registry that wraps a new key.
     #[serde(default)]
     new_kms_name: Option<String>,
+    /// Whether to begin a new key epoch as well: fresh keys for everything that is written from now on, and everything that
+    /// was written before sealed again under them in the background. Needs no new index key.
+    #[serde(default)]
+    epoch: Option<bool>,
+}
+
+/// What a rotation exchanges.
+pub(crate) enum Rotation {
+    /// The index key alone.
+    Key(NewKey),
+    /// The keys below it, and the index key if there is a new one.
+    Epoch(Option<NewKey>),
 }
 
 impl RotateRequest {
-    /// The present key and the one that takes its place.
-    pub(crate) fn into_parts(self) -> Result<(KeyInput, NewKey), ServiceError> {
+    /// The present key, and what is to be exchanged.
+    pub(crate) fn into_parts(self) -> Result<(KeyInput, Rotation), ServiceError> {
         let new = match (
             self.new_index_key.into_input_of("new_index_key")?,
             self.new_kms_name,
@@ -120,7 +132,12 @@ impl RotateRequest {
                 ));
             }
         };
-        Ok((self.index_key.into_input()?, new))
+        let rotation = match (self.epoch.unwrap_or(false), new) {
+            (false, new) => Rotation::Key(new),
+            (true, NewKey::Owned(KeyInput::Absent)) => Rotation::Epoch(None),
+            (true, new) => Rotation::Epoch(Some(new)),
+        };
+        Ok((self.index_key.into_input()?, rotation))
     }
 }
 

@@ -10,11 +10,12 @@ mod numbers;
 mod query;
 mod replies;
 mod results;
+mod rotation;
 mod sent_key;
 mod upsert;
 mod users;
 
-pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, RotateRequest, TrainRequest};
+pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, RotateRequest, Rotation, TrainRequest};
 pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
 pub(crate) use query::{BinaryQueryRequest, QueryRequest};
 pub(crate) use replies::{
@@ -22,6 +23,7 @@ pub(crate) use replies::{
     IndexTrainingStatusResponseModel, ListIDsResponse, SuccessReply, WriteReply,
 };
 pub(crate) use results::{GetResponseModel, QueryResponse, QueryResultItem};
+pub(crate) use rotation::RotationResponse;
 pub(crate) use sent_key::SentKey;
 pub(crate) use upsert::{BinaryUpsertRequest, UpsertRequest};
 pub(crate) use users::{CreateUserRequest, CreateUserResponse, ListUsersResponse, user_id};
