@@ -164,7 +164,9 @@ impl Table {
 /// Displaces the one that waits longest, before all others one that was never served.
 fn displace_one<'a>(holders: impl Iterator<Item = &'a Arc<Holder>> + Clone) -> Option<Arc<Holder>> {
     loop {
-        let waiting = holders.clone().filter_map(|holder| Some((holder.claim()?, holder)));
+        let waiting = holders
+            .clone()
+            .filter_map(|holder| Some((holder.claim()?, holder)));
         let (_, first) = waiting.min_by_key(|(claim, _)| *claim)?;
         // One that has begun a request since it was looked at stays.
         if first.displace() {
