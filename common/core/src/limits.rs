@@ -37,8 +37,9 @@ pub const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of items that are asked of one partition at a time, about.
 pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Candidates from which on a query no longer looks at more of them because they tie.
-pub const TIED_CANDIDATES_MAX: usize = 16 * 1024;
+/// Candidates from which on a query no longer looks at more of them because they tie: each costs a look-up, and an index
+/// of many copies of one vector is not to be slower than it must.
+pub const TIED_CANDIDATES_MAX: usize = 4 * 1024;
 
 /// Bytes of one item's metadata in its stored form.
 pub const METADATA_BYTES_MAX: usize = 1024 * 1024;

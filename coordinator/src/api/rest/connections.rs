@@ -115,7 +115,8 @@ impl Table {
             return Some(Admission::Seated);
         }
         if self.lobby.len() >= LOBBY_MAX {
-            let first = displace_one(self.lobby.iter())?;
+            // Those that have had their answer are no better than those that still wait for it.
+            let first = displace_one(self.lobby.iter(), |_, since| since)?;
             leave(&mut self.lobby, &first);
         }
         self.lobby.push(holder.clone());
@@ -139,7 +140,9 @@ impl Table {
             .of_address
             .iter()
             .filter(|(address, of)| may(**address, of.len()));
-        let Some(displaced) = displace_one(candidates.flat_map(|(_, of)| of)) else {
+        // One that was never served before all others.
+        let order = |served: bool, since: Instant| (served, since);
+        let Some(displaced) = displace_one(candidates.flat_map(|(_, of)| of), order) else {
             return false;
         };
         self.remove(&displaced);
@@ -161,13 +164,17 @@ impl Table {
     }
 }
 
-/// Displaces the one that waits longest, before all others one that was never served.
-fn displace_one<'a>(holders: impl Iterator<Item = &'a Arc<Holder>> + Clone) -> Option<Arc<Holder>> {
+/// Displaces the one that goes first by `order`, of whether it was ever served and since when it waits.
+fn displace_one<'a, O: Ord>(
+    holders: impl Iterator<Item = &'a Arc<Holder>> + Clone,
+    order: impl Fn(bool, Instant) -> O,
+) -> Option<Arc<Holder>> {
     loop {
-        let waiting = holders
-            .clone()
-            .filter_map(|holder| Some((holder.claim()?, holder)));
-        let (_, first) = waiting.min_by_key(|(claim, _)| *claim)?;
+        let waiting = holders.clone().filter_map(|holder| {
+            let (served, since) = holder.waiting()?;
+            Some((order(served, since), holder))
+        });
+        let (_, first) = waiting.min_by(|(a, _), (b, _)| a.cmp(b))?;
         // One that has begun a request since it was looked at stays.
         if first.displace() {
             return Some(first.clone());
@@ -249,8 +256,8 @@ impl Holder {
         self.displaced.notified().await;
     }
 
-    /// How good a claim a waiting connection has to its place: the least goes first.
-    fn claim(&self) -> Option<(bool, Instant)> {
+    /// Whether a connection that waits was ever served, and since when it waits.
+    fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.state.lock();
         let waits = state.stage != Stage::Request && !state.displaced;
         waits.then_some((state.served, state.since))

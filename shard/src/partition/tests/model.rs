@@ -206,7 +206,8 @@ impl Model {
             Step::DropKeys(epoch) => state.drop_keys(*epoch),
             Step::Reseal(items) => {
                 for (label, op) in items {
-                    if let Some(item) = state.items.get_mut(label).filter(|item| item.op == *op) {
+                    let item = state.items.get_mut(label);
+                    if let Some(item) = item.filter(|item| item.op == *op && item.arrival.is_none()) {
                         item.resealed = true;
                     }
                 }
