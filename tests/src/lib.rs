@@ -6,6 +6,7 @@
 //! it can find fault.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod aws;
 pub mod fashion;
 pub mod http;
 pub mod index;
@@ -16,5 +17,6 @@ pub mod oracle;
 pub mod random;
 pub mod scanner;
 pub mod server;
+pub mod venv;
 pub mod victim;
 pub mod writer;
