@@ -1,6 +1,11 @@
 //! The `sealdex` binary: parses the command line and starts a role or an operator's command. Nothing else lives here.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod bench;
+mod client;
+mod connect;
+mod keys;
 mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -24,6 +29,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Measure a server over REST: ingest, training, recall against queries per second
     Bench(Box<bench::BenchArgs>),
+    /// Tell who holds the keys of a server's indexes; exchange a key; revoke users
+    Keys(Box<keys::KeysArgs>),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +39,7 @@ fn main() -> ExitCode {
             .and_then(|(args, config)| serve::run(args, &config))
             .map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
+        Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

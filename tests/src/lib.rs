@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod aws;
+pub mod command;
 pub mod fashion;
 pub mod http;
 pub mod index;

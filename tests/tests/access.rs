@@ -57,11 +57,15 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
     let item = json!([{"id": "c", "vector": [5, 6]}]);
     let users = format!("/v1/indexes/{name}/users");
     let nobody = format!("{users}/{}", "00".repeat(16));
+    let (key_path, rotate) = (
+        format!("/v1/indexes/{name}/key"),
+        format!("/v1/indexes/{name}/rotate"),
+    );
     let http = match key {
         Some(key) => http.with_header("x-index-key", key),
         None => http.with_header("x-unused", ""),
     };
-    let calls: [(&str, Method, &str, Value); 17] = [
+    let calls: [(&str, Method, &str, Value); 19] = [
         ("list", Method::GET, "/v1/indexes/list", Value::Null),
         (
             "training-status",
@@ -136,6 +140,14 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
             "/v1/indexes/delete",
             json!({"index_name": name, "index_key": OTHER_KEY}),
         ),
+        ("key", Method::GET, &key_path, Value::Null),
+        // The same.
+        (
+            "rotate",
+            Method::POST,
+            &rotate,
+            json!({"index_key": OTHER_KEY, "new_index_key": KEY}),
+        ),
     ];
     let mut statuses = Vec::new();
     for (route, method, path, body) in calls {
@@ -153,7 +165,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
     statuses
 }
 
-const ROUTES: [&str; 17] = [
+const ROUTES: [&str; 19] = [
     "list",
     "training-status",
     "describe",
@@ -171,6 +183,8 @@ const ROUTES: [&str; 17] = [
     "revoke a user",
     "create",
     "delete index",
+    "key",
+    "rotate",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,13 +223,14 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
     let data = |describe, upsert, read, delete| {
         vec![
             403, 403, describe, 403, upsert, upsert, read, read, read, read, read, delete, 403, 403, 403,
-            403, 403,
+            403, 403, 403, 403,
         ]
     };
     let mut root_statuses = all_of(200);
     root_statuses[14] = 204;
     root_statuses[15] = 409;
     root_statuses[16] = 401;
+    root_statuses[18] = 401;
     // A user who may only write seals to the index's public key. That way is still to be built: refused, not half done.
     for (who, token, key, expected) in [
         ("nobody", None, Some(KEY), all_of(401)),

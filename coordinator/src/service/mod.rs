@@ -12,6 +12,7 @@ mod index_keys;
 mod indexes;
 mod items;
 mod key_cache;
+mod key_facts;
 mod maintenance;
 mod query;
 mod requests;
@@ -27,6 +28,7 @@ pub use custodian::Rights;
 pub use error::ServiceError;
 pub use index_keys::NewKey;
 pub use key_cache::KeyCache;
+pub use key_facts::{KeyFacts, SlotHeld};
 pub use requests::{
     CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
     TrainingStatus, Upsert, Upserted, Vectors, VectorsError,

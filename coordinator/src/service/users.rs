@@ -4,7 +4,7 @@
 use super::custodian::Rights;
 use super::{IndexRef, Service, ServiceError};
 use crate::auth::{Authenticator, Caller, Forbidden};
-use crate::domain::{Command, IndexRecord};
+use crate::domain::{Command, IndexRecord, UserRecord};
 use sealdex_core::UserId;
 use std::sync::Arc;
 
@@ -68,17 +68,7 @@ impl Service {
         index: IndexRef,
     ) -> Result<Vec<UserListed>, ServiceError> {
         let record = self.administered(caller, index).await?;
-        Ok(record
-            .users
-            .iter()
-            .map(|user| UserListed {
-                id: user.id,
-                rights: Rights {
-                    read: user.read_grant.is_some(),
-                    write: user.write_grant.is_some(),
-                },
-            })
-            .collect())
+        Ok(listed(&record))
     }
 
     /// Revokes a user: from the next request on their token opens nothing. Revoking who is not there succeeds.
@@ -107,4 +97,16 @@ impl Service {
         self.custodian.verify(&record, &key)?;
         Ok(record)
     }
+}
+
+/// The users of an index, with what the grants that exist allow.
+pub(crate) fn listed(record: &IndexRecord) -> Vec<UserListed> {
+    let of = |user: &UserRecord| UserListed {
+        id: user.id,
+        rights: Rights {
+            read: user.read_grant.is_some(),
+            write: user.write_grant.is_some(),
+        },
+    };
+    record.users.iter().map(of).collect()
 }

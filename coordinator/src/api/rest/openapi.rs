@@ -31,6 +31,7 @@ pub fn openapi() -> Document {
         indexes::describe,
         indexes::delete,
         indexes::rotate,
+        indexes::key,
         indexes::train,
         indexes::training_status,
         users::create,
@@ -168,7 +169,7 @@ mod tests {
     use serde_json::Value;
 
     /// Path, method, operation id and request schema, as clients of the API's release 0.17 have them.
-    const OPERATIONS: [(&str, &str, &str, &str); 19] = [
+    const OPERATIONS: [(&str, &str, &str, &str); 20] = [
         ("/v1/health", "get", "health_check_v1_health_get", ""),
         ("/v1/indexes/list", "get", "list_indexes_v1_indexes_list_get", ""),
         (
@@ -254,6 +255,12 @@ mod tests {
             "post",
             "rotate_index_key_v1_indexes__index_name__rotate_post",
             "RotateRequest",
+        ),
+        (
+            "/v1/indexes/{index_name}/key",
+            "get",
+            "get_index_key_v1_indexes__index_name__key_get",
+            "",
         ),
         (
             "/v1/indexes/{index_name}/users",
