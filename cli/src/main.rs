@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod connect;
 mod keys;
+mod prove;
 mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Tell who holds the keys of a server's indexes; exchange a key; revoke users
     Keys(Box<keys::KeysArgs>),
+    /// Write secrets into a scratch index, and show that none of them can be read in a server's files
+    Prove(Box<prove::ProveArgs>),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
             .map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
         Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),
+        Command::Prove(args) => prove::start(*args).map_err(|e| e.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
