@@ -93,19 +93,25 @@ impl Canaries {
         scanner
     }
 
-    /// One secret of each kind that is a text, and the vectors, for those who plant them.
-    pub(super) fn samples(&self) -> (Vec<(&'static str, &[u8])>, [(&'static str, &[f32]); 2]) {
+    /// One text of each kind, for whoever plants them.
+    pub(super) fn sample_texts(&self) -> Vec<(&'static str, &[u8])> {
         let mut texts = vec![
             ("index key", self.key_bytes.as_slice()),
             ("filter", self.operand.as_bytes()),
         ];
         let first = self.items.iter().take(1);
         texts.extend(first.flat_map(|item| item.texts().map(|(what, text)| (what, text.as_bytes()))));
-        let vector = self
+        texts
+    }
+
+    /// One vector of each kind, likewise.
+    pub(super) fn sample_vectors(&self) -> Vec<(&'static str, &[f32])> {
+        let first = self
             .items
-            .first()
-            .map_or(self.query.as_slice(), |item| &item.vector);
-        (texts, [("vector", vector), ("query", &self.query)])
+            .iter()
+            .take(1)
+            .map(|item| ("vector", item.vector.as_slice()));
+        first.chain([("query", self.query.as_slice())]).collect()
     }
 }
 

@@ -21,16 +21,15 @@ pub(super) fn all_are_found(canaries: &Canaries, scanner: &Scanner) -> Result<us
 }
 
 fn plant_and_look(canaries: &Canaries, scanner: &Scanner, folder: &Path) -> Result<usize, ProveError> {
-    let (texts, vectors) = canaries.samples();
     let mut planted = Vec::new();
-    for (what, text) in texts {
+    for (what, text) in canaries.sample_texts() {
         planted.extend(
             forms(text)
                 .into_iter()
                 .map(|(form, bytes)| (format!("{what} as {form}"), bytes)),
         );
     }
-    for (what, vector) in vectors {
+    for (what, vector) in canaries.sample_vectors() {
         let part = |(form, bytes, _): (&str, Vec<u8>, usize)| {
             let bytes = bytes[..VECTOR_BYTES.min(bytes.len())].to_vec();
             (format!("{what} as {form}"), bytes)
