@@ -8,13 +8,15 @@ use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A client of one address.
 pub struct Http {
     address: SocketAddr,
+    /// Where connections come from, if not from wherever the system chooses.
+    from: Option<IpAddr>,
     headers: Vec<(String, String)>,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
@@ -39,6 +41,7 @@ impl Http {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            from: None,
             headers: Vec::new(),
             idle: Mutex::default(),
         }
@@ -49,7 +52,17 @@ impl Http {
         let mut headers = self.headers.clone();
         headers.push((name.to_owned(), value.to_owned()));
         Self {
+            from: self.from,
             headers,
+            ..Self::new(self.address)
+        }
+    }
+
+    /// A client of the same address whose connections come from this one of the machine's addresses.
+    pub fn coming_from(&self, from: IpAddr) -> Self {
+        Self {
+            from: Some(from),
+            headers: self.headers.clone(),
             ..Self::new(self.address)
         }
     }
@@ -116,7 +129,14 @@ impl Http {
                 return Ok(kept);
             }
         }
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = match self.from {
+            Some(from) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::new(from, 0))?;
+                socket.connect(self.address).await?
+            }
+            None => TcpStream::connect(self.address).await?,
+        };
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(driver);

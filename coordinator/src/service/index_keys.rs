@@ -23,11 +23,15 @@ impl Service {
     /// none is welcome is refused before anything else happens.
     pub(crate) async fn index_key(
         &self,
+        caller: &Caller,
         record: &IndexRecord,
         sent: KeyInput,
     ) -> Result<Arc<IndexKey>, ServiceError> {
         match (&record.key.source, sent) {
-            (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
+            (KeySource::Client, KeyInput::Given(key)) => {
+                self.judge(caller, record, &key)?;
+                Ok(Arc::new(key))
+            }
             (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
             (KeySource::Client, KeyInput::Absent) => Err(missing(&record.name)),
             (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
@@ -35,6 +39,16 @@ impl Service {
             }
             (KeySource::Kms(_), KeyInput::Absent) => self.unwrapped(record).await,
         }
+    }
+
+    /// Tells a wrong key, and keeps count of wrong ones for each index and address.
+    fn judge(&self, caller: &Caller, record: &IndexRecord, key: &IndexKey) -> Result<(), ServiceError> {
+        let judged = self.custodian.verify(record, key);
+        let source = caller.address().map(|address| (record.id, address));
+        self.key_attempts
+            .judge(source, judged.is_ok())
+            .map_err(|retry_after_seconds| too_many_wrong(&record.name, retry_after_seconds))?;
+        judged
     }
 
     /// Whoever pulls the key of a KMS-backed index keeps its users out too, although their grants would still open.
@@ -66,7 +80,7 @@ impl Service {
     pub async fn rewrap(&self, caller: &Caller, index: IndexRef, new: NewKey) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let record = self.named(&index.name)?;
-        let old = self.index_key(&record, index.key).await?;
+        let old = self.index_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
         let (new, source) = match new {
             NewKey::Owned(KeyInput::Given(key)) => (key, KeySource::Client),
@@ -148,6 +162,15 @@ fn missing(name: &str) -> ServiceError {
     ServiceError::new(
         ErrorCode::Unauthenticated,
         format!("Index '{name}' is opened by a key that only its owner holds; send it as index_key."),
+    )
+}
+
+fn too_many_wrong(name: &str, retry_after_seconds: u32) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::TooOften { retry_after_seconds },
+        format!(
+            "Too many wrong keys for index '{name}' came from this address; send the key it was created or last rotated with, in {retry_after_seconds} seconds."
+        ),
     )
 }
 

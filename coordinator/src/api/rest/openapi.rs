@@ -151,7 +151,10 @@ const FAILURES: [(u16, &str); 12] = [
     ),
     (413, "A limit is exceeded; the detail names it."),
     (422, "The body is not JSON, or a field has the wrong type."),
-    (429, "Too many wrong credentials came from there."),
+    (
+        429,
+        "Too many wrong credentials, or wrong keys of the index, came from there.",
+    ),
     (500, "The server failed; its log has the details."),
     (
         502,
