@@ -19,6 +19,7 @@ pub mod random;
 pub mod server;
 pub mod venv;
 pub mod victim;
+pub mod welch;
 pub mod writer;
 
 /// `sealdex prove` looks with the same eyes.
