@@ -15,7 +15,12 @@ const ROOT: &str = "the root key of this test";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_of_its_own_is_clean() {
-    let said = sealdex(&["prove", "--at-rest"], &[("PATH", "/usr/bin:/bin")]).await;
+    let scratch = tempfile::tempdir().unwrap();
+    let said = sealdex(
+        &["prove", "--at-rest"],
+        &[("TMPDIR", scratch.path().to_str().unwrap())],
+    )
+    .await;
     println!("{}", said.ok());
     for line in [
         "planted canaries",
@@ -27,16 +32,11 @@ async fn a_server_of_its_own_is_clean() {
         assert!(said.out.contains(line), "{line} is not in\n{}", said.out);
     }
     assert!(scanned_bytes(&said) > 1_000_000, "{}", said.out);
-    let left = std::fs::read_dir(std::env::temp_dir()).unwrap();
-    let left = left.filter(|entry| {
-        entry
-            .as_ref()
-            .unwrap()
-            .file_name()
-            .to_string_lossy()
-            .starts_with("sealdex-prove")
-    });
-    assert_eq!(left.count(), 0, "it cleans up");
+    assert_eq!(
+        std::fs::read_dir(scratch.path()).unwrap().count(),
+        0,
+        "it cleans up"
+    );
 }
 
 fn scanned_bytes(said: &Said) -> u64 {

@@ -45,8 +45,9 @@ impl Life {
         self.endpoint = endpoint;
     }
 
-    pub(super) fn index_name(&self) -> &str {
-        &self.canaries.index_name
+    /// The part of the index's name that no earlier proof has left behind.
+    pub(super) fn index_letters(&self) -> &str {
+        self.canaries.index_name.rsplit('-').next().unwrap_or_default()
     }
 
     /// Writes every canary, before a training and after it, asks for them in every way, and replaces and deletes some.

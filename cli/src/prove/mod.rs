@@ -119,7 +119,7 @@ fn look(places: &Places, mut scanner: Scanner, life: &Life) -> Result<Report, Pr
 /// Looks everywhere once. The name of an index is no secret and stands in the catalogue: where it is not found, the data is not.
 fn scan(places: &Places, scanner: &Scanner, life: &Life) -> Result<Report, ProveError> {
     let mut name = Scanner::default();
-    name.add_text("index name", life.index_name().as_bytes());
+    name.add_text("index name", life.index_letters().as_bytes());
     let mut seen = false;
     let mut report = Report::default();
     for folder in &places.folders {

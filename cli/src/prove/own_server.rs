@@ -65,7 +65,10 @@ impl OwnServer {
             // Whatever is configured for this machine's own server is not for this one.
             .current_dir(&self.folder)
             .env_clear()
-            .envs(std::env::vars().filter(|(name, _)| ["PATH", "HOME", "TMPDIR"].contains(&name.as_str())))
+            .envs(
+                std::env::vars_os()
+                    .filter(|(name, _)| ["PATH", "HOME", "TMPDIR"].iter().any(|kept| name == *kept)),
+            )
             .env("SEALDEX_ROOT_KEY", self.root_key.as_str())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
