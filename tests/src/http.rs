@@ -104,8 +104,10 @@ impl Http {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", self.address.to_string())
-            .header("content-type", "application/json");
+            .header("host", self.address.to_string());
+        if !self.headers.iter().any(|(name, _)| name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

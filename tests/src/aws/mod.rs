@@ -9,6 +9,7 @@ use crate::http::Http;
 use crate::venv::venv;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hyper::Method;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -62,11 +63,12 @@ pub async fn kms_key() -> String {
 
 /// A new KMS key of the account of `role`, which only those who have assumed the role can see.
 pub async fn kms_key_behind(role: &str) -> String {
-    let path = format!(
-        "/?Action=AssumeRole&Version=2011-06-15&RoleSessionName=owner&RoleArn={}",
+    let form = format!(
+        "Action=AssumeRole&Version=2011-06-15&RoleSessionName=owner&RoleArn={}",
         role.replace(':', "%3A").replace('/', "%2F")
     );
-    let reply = signed("sts", ACCESS_KEY).get(&path).await;
+    let sts = signed("sts", ACCESS_KEY).with_header("content-type", "application/x-www-form-urlencoded");
+    let reply = sts.send(Method::POST, "/", form.into()).await;
     let said = reply.expect("the imitation answers").text();
     let access_key = said
         .split(['<', '>'])
