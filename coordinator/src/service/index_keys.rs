@@ -23,15 +23,11 @@ impl Service {
     /// none is welcome is refused before anything else happens.
     pub(crate) async fn index_key(
         &self,
-        caller: &Caller,
         record: &IndexRecord,
         sent: KeyInput,
     ) -> Result<Arc<IndexKey>, ServiceError> {
         match (&record.key.source, sent) {
-            (KeySource::Client, KeyInput::Given(key)) => {
-                self.judge(caller, record, &key)?;
-                Ok(Arc::new(key))
-            }
+            (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
             (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
             (KeySource::Client, KeyInput::Absent) => Err(missing(&record.name)),
             (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
@@ -41,14 +37,23 @@ impl Service {
         }
     }
 
-    /// Tells a wrong key, and keeps count of wrong ones for each index and address.
-    fn judge(&self, caller: &Caller, record: &IndexRecord, key: &IndexKey) -> Result<(), ServiceError> {
-        let judged = self.custodian.verify(record, key);
+    /// The same for a caller, who is told of a wrong key at once. Wrong ones are counted for each index and address.
+    pub(crate) async fn callers_key(
+        &self,
+        caller: &Caller,
+        record: &IndexRecord,
+        sent: KeyInput,
+    ) -> Result<Arc<IndexKey>, ServiceError> {
+        let key = self.index_key(record, sent).await?;
+        if record.key.source != KeySource::Client {
+            return Ok(key);
+        }
+        let judged = self.custodian.verify(record, &key);
         let source = caller.address().map(|address| (record.id, address));
         self.key_attempts
             .judge(source, judged.is_ok())
             .map_err(|retry_after_seconds| too_many_wrong(&record.name, retry_after_seconds))?;
-        judged
+        judged.map(|()| key)
     }
 
     /// Whoever pulls the key of a KMS-backed index keeps its users out too, although their grants would still open.
@@ -80,7 +85,7 @@ impl Service {
     pub async fn rewrap(&self, caller: &Caller, index: IndexRef, new: NewKey) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let record = self.named(&index.name)?;
-        let old = self.index_key(caller, &record, index.key).await?;
+        let old = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
         let (new, source) = match new {
             NewKey::Owned(KeyInput::Given(key)) => (key, KeySource::Client),

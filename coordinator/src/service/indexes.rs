@@ -88,7 +88,7 @@ impl Service {
             });
         }
         let record = record.ok_or_else(|| no_such_index(&index.name))?;
-        let key = self.index_key(caller, &record, index.key).await?;
+        let key = self.callers_key(caller, &record, index.key).await?;
         let (reader, writer) = self.custodian.open(&record, &key)?;
         Ok(OpenIndex {
             record,
@@ -123,7 +123,7 @@ impl Service {
         match (&record.key.source, index.key) {
             (KeySource::Kms(_), KeyInput::Absent) => {}
             (_, sent) => {
-                let key = self.index_key(caller, &record, sent).await?;
+                let key = self.callers_key(caller, &record, sent).await?;
                 self.custodian.verify(&record, &key)?;
             }
         }

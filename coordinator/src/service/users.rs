@@ -43,7 +43,7 @@ impl Service {
     ) -> Result<CreatedUser, ServiceError> {
         caller.require_root()?;
         let record = self.named(&request.index.name)?;
-        let key = self.index_key(caller, &record, request.index.key).await?;
+        let key = self.callers_key(caller, &record, request.index.key).await?;
         let (id, token) = authenticator.mint().ok_or(Forbidden::NotRoot)?;
         let user = self
             .custodian
@@ -93,7 +93,7 @@ impl Service {
     async fn administered(&self, caller: &Caller, index: IndexRef) -> Result<Arc<IndexRecord>, ServiceError> {
         caller.require_root()?;
         let record = self.named(&index.name)?;
-        let key = self.index_key(caller, &record, index.key).await?;
+        let key = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &key)?;
         Ok(record)
     }
