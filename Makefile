@@ -2,7 +2,7 @@
 # make test    build, then every test
 # make verify  what must hold before a change lands; writes nothing in the checkout
 # make bench   the benchmark against a server started for it (ARGS="…" is passed on)
-# make chaos   crashes, power cuts, damaged files and fuzzing at full length
+# make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length
 # make deps    what the above need from outside: Debian packages, Python environments of the client tests
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -41,7 +41,8 @@ test: deps build
 .PHONY: chaos
 chaos: deps build
 	SEALDEX_CRASH_ROUNDS=$${SEALDEX_CRASH_ROUNDS:-200} SEALDEX_POWER_ROUNDS=$${SEALDEX_POWER_ROUNDS:-200} SEALDEX_FLIPS=$${SEALDEX_FLIPS:-1000} SEALDEX_ROTATION_ROUNDS=$${SEALDEX_ROTATION_ROUNDS:-50} SEALDEX_FUZZ_EXAMPLES=$${SEALDEX_FUZZ_EXAMPLES:-400} \
-		cargo test --release -p sealdex-tests --locked --test crash --test power --test corruption --test rotation --test compat -- --nocapture --test-threads=2
+	SEALDEX_TIMING_REQUESTS=$${SEALDEX_TIMING_REQUESTS:-50000} \
+		cargo test --release -p sealdex-tests --locked --test crash --test power --test corruption --test rotation --test compat --test timing -- --nocapture --test-threads=2
 
 .PHONY: bench
 bench: build

@@ -1,6 +1,12 @@
 //! The `sealdex` binary: parses the command line and starts a role or an operator's command. Nothing else lives here.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod bench;
+mod client;
+mod connect;
+mod keys;
+mod prove;
 mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -24,6 +30,10 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Measure a server over REST: ingest, training, recall against queries per second
     Bench(Box<bench::BenchArgs>),
+    /// Tell who holds the keys of a server's indexes; exchange a key; revoke users
+    Keys(Box<keys::KeysArgs>),
+    /// Write secrets into a scratch index, and show that none of them can be read in a server's files
+    Prove(Box<prove::ProveArgs>),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +42,8 @@ fn main() -> ExitCode {
             .and_then(|(args, config)| serve::run(args, &config))
             .map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
+        Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),
+        Command::Prove(args) => prove::start(*args).map_err(|e| e.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 /// A client of one address.
 pub struct Http {
     address: SocketAddr,
-    /// Where connections come from, if the system is not to choose.
+    /// Where connections come from, if not from wherever the system chooses.
     from: Option<IpAddr>,
     headers: Vec<(String, String)>,
     connected: AtomicUsize,
@@ -55,17 +55,18 @@ impl Http {
         let mut headers = self.headers.clone();
         headers.push((name.to_owned(), value.to_owned()));
         Self {
-            headers,
             from: self.from,
+            headers,
             ..Self::new(self.address)
         }
     }
 
-    /// The same client, whose connections come from this address of the machine.
-    pub fn from(self, address: IpAddr) -> Self {
+    /// A client of the same address whose connections come from this one of the machine's addresses.
+    pub fn coming_from(&self, from: IpAddr) -> Self {
         Self {
-            from: Some(address),
-            ..self
+            from: Some(from),
+            headers: self.headers.clone(),
+            ..Self::new(self.address)
         }
     }
 
@@ -111,8 +112,10 @@ impl Http {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", self.address.to_string())
-            .header("content-type", "application/json");
+            .header("host", self.address.to_string());
+        if !self.headers.iter().any(|(name, _)| name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -138,12 +141,12 @@ impl Http {
         }
         self.connected.fetch_add(1, Ordering::Relaxed);
         let stream = match self.from {
-            None => TcpStream::connect(self.address).await?,
-            Some(address) => {
+            Some(from) => {
                 let socket = TcpSocket::new_v4()?;
-                socket.bind((address, 0).into())?;
+                socket.bind(SocketAddr::new(from, 0))?;
                 socket.connect(self.address).await?
             }
+            None => TcpStream::connect(self.address).await?,
         };
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;

@@ -57,6 +57,10 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
     let item = json!([{"id": "c", "vector": [5, 6]}]);
     let users = format!("/v1/indexes/{name}/users");
     let nobody = format!("{users}/{}", "00".repeat(16));
+    let (key_path, rotate) = (
+        format!("/v1/indexes/{name}/key"),
+        format!("/v1/indexes/{name}/rotate"),
+    );
     let http = match key {
         Some(key) => http.with_header("x-index-key", key),
         None => http.with_header("x-unused", ""),
@@ -149,6 +153,14 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
             "/v1/indexes/delete",
             json!({"index_name": name, "index_key": OTHER_KEY}),
         ),
+        ("key", Method::GET, &key_path, Value::Null),
+        // With a key that is not the index's.
+        (
+            "rotate with a wrong key",
+            Method::POST,
+            &rotate,
+            json!({"index_key": OTHER_KEY, "new_index_key": KEY}),
+        ),
     ];
     let mut statuses = Vec::new();
     for (route, method, path, body) in calls {
@@ -166,7 +178,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
     statuses
 }
 
-const ROUTES: [&str; 19] = [
+const ROUTES: [&str; 21] = [
     "list",
     "training-status",
     "describe",
@@ -186,6 +198,8 @@ const ROUTES: [&str; 19] = [
     "rotate",
     "create",
     "delete index",
+    "key",
+    "rotate with a wrong key",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,7 +238,7 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
     let data = |describe, upsert, read, delete| {
         vec![
             403, 403, describe, 403, upsert, upsert, read, read, read, read, read, delete, 403, 403, 403,
-            403, 403, 403, 403,
+            403, 403, 403, 403, 403, 403,
         ]
     };
     let mut root_statuses = all_of(200);
@@ -232,6 +246,7 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
     root_statuses[16] = 400;
     root_statuses[17] = 409;
     root_statuses[18] = 401;
+    root_statuses[20] = 401;
     for (who, token, key, expected) in [
         ("nobody", None, Some(KEY), all_of(401)),
         ("a stranger", Some("wrong"), Some(KEY), all_of(401)),

@@ -316,7 +316,7 @@ fn sources() -> Vec<(String, String)> {
     let root = workspace();
     let mut sources = Vec::new();
     for member in ["proto", "common", "coordinator", "shard", "cli", "tests"] {
-        for file in sealdex_tests::scanner::files_under(&root.join(member)) {
+        for file in sealdex_tests::scanner::files_under(&root.join(member)).unwrap() {
             let path = file.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
             // Inputs of compile-fail tests are wrong on purpose.
             if path.ends_with(".rs") && !path.contains("/compile_fail/") {

@@ -188,7 +188,7 @@ fn texts_in(value: &Value) -> Vec<&str> {
 
 /// Fails the test if a secret stands in the data directory or the log; says what was scanned.
 fn assert_clean(scanner: &Scanner, home: &Home) -> (usize, u64) {
-    let mut report = scanner.scan_folder(&home.data());
+    let mut report = scanner.scan_folder(&home.data()).unwrap();
     let log = std::fs::read(home.log()).unwrap();
     report.finds.extend(scanner.scan(&log, 5));
     assert!(
@@ -204,7 +204,7 @@ fn an_index_name_is_found(home: &Home) {
     let mut scanner = Scanner::default();
     scanner.add_text("index name", index_name("float16").as_bytes());
     assert!(
-        !scanner.scan_folder(&home.data()).finds.is_empty(),
+        !scanner.scan_folder(&home.data()).unwrap().finds.is_empty(),
         "the scanner is blind to this data directory"
     );
 }
@@ -222,8 +222,8 @@ fn a_planted_canary_is_found(scanner: &Scanner, home: &Home, random: &mut Random
     knowing.add_text("planted", secret.as_bytes());
     knowing.add_vector("planted", &vector);
     assert!(
-        knowing.scan_folder(&home.data()).finds.is_empty()
-            && scanner.scan_folder(&home.data()).finds.is_empty()
+        knowing.scan_folder(&home.data()).unwrap().finds.is_empty()
+            && scanner.scan_folder(&home.data()).unwrap().finds.is_empty()
     );
     let planted = home.data().join("planted.sst");
     let texts = forms(secret.as_bytes());
@@ -232,7 +232,7 @@ fn a_planted_canary_is_found(scanner: &Scanner, home: &Home, random: &mut Random
         let noise: Vec<u8> = (0..10_000).map(|_| random.word() as u8).collect();
         let at = random.below(noise.len());
         std::fs::write(&planted, [&noise[..at], &bytes, &noise[at..]].concat()).unwrap();
-        let finds = knowing.scan_folder(&home.data()).finds;
+        let finds = knowing.scan_folder(&home.data()).unwrap().finds;
         assert!(
             finds.iter().any(|find| find.file == planted),
             "planted as {form} and not found"

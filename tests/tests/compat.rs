@@ -2,11 +2,14 @@
 //! scripts are in `tests/compat`; `make deps` makes the environments.
 #![allow(clippy::unwrap_used)]
 
+use sealdex_tests::aws;
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::random::Random;
 use sealdex_tests::server::Home;
+use sealdex_tests::venv::venv;
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -36,6 +39,12 @@ async fn users_work_with_the_official_clients() {
     run_unittests("0.18", "test_users", 5).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_of_every_kind_of_slot_work_with_the_official_clients() {
+    run_unittests("0.17", "test_kms", 4).await;
+    run_unittests("0.18", "test_kms", 4).await;
+}
+
 /// What a server prints when it is up can be pasted as it stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_printed_snippets_work() {
@@ -43,7 +52,7 @@ async fn the_printed_snippets_work() {
     let _server = home.start().await;
     let card = std::fs::read_to_string(home.log()).unwrap();
     let python = snippet(&card, "  Python ");
-    let mut command = Command::new(environment("0.18").join("bin/python"));
+    let mut command = Command::new(venv("0.18").join("bin/python"));
     command.args(["-B", "-c", &python]);
     let output = run(command).await;
     assert!(
@@ -88,7 +97,7 @@ async fn schema_fuzzing_finds_no_server_error() {
         .collect();
     index.upsert(&items).await;
     let examples = std::env::var("SEALDEX_FUZZ_EXAMPLES").unwrap_or_else(|_| "40".to_owned());
-    let mut schemathesis = Command::new(environment("fuzz").join("bin/schemathesis"));
+    let mut schemathesis = Command::new(venv("fuzz").join("bin/schemathesis"));
     schemathesis
         .args([
             "run",
@@ -136,17 +145,24 @@ async fn schema_fuzzing_finds_no_server_error() {
 
 /// Runs one file of unit tests with one version of the client. `at_least` so many tests must have run.
 async fn run_unittests(version: &str, module: &str, at_least: usize) {
-    let root_key = (module == "test_users").then_some("the root key of this test");
-    let home = match root_key {
+    let root_key = ["test_users", "test_kms"]
+        .contains(&module)
+        .then_some("the root key of this test");
+    let mut home = match root_key {
         Some(root_key) => Home::new().with_variable("SEALDEX_ROOT_KEY", root_key),
         None => Home::new(),
     };
+    let folder = tempfile::tempdir().unwrap();
+    if module == "test_kms" {
+        home = with_slots(home, folder.path()).await;
+    }
     let mut server = home.start().await;
-    let mut python = Command::new(environment(version).join("bin/python"));
+    let mut python = Command::new(venv(version).join("bin/python"));
     python
         .args(["-B", "-m", "unittest", "-v", module])
         .env("SEALDEX_URL", format!("http://{}", server.http.address()))
         .env("SEALDEX_ROOT_KEY", root_key.unwrap_or_default())
+        .env("SEALDEX_SLOTS", "kms secret tenant local")
         .env("SEALDEX_CLIENT_VERSION", format!("{version}.0"))
         .current_dir(scripts());
     let output = run(python).await;
@@ -160,6 +176,30 @@ async fn run_unittests(version: &str, module: &str, at_least: usize) {
     let count: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(count >= at_least, "only {count} tests ran");
     server.assert_alive();
+}
+
+/// The same place, whose servers have a key registry with a slot of every kind.
+async fn with_slots(mut home: Home, folder: &Path) -> Home {
+    const ROLE: &str = "arn:aws:iam::111122223333:role/tenant";
+    let (own, theirs) = (aws::kms_key().await, aws::kms_key_behind(ROLE).await);
+    let secret = format!("secret-{}", folder.file_name().unwrap().to_string_lossy());
+    aws::secret(&secret, &[7; 32]).await;
+    let file = folder.join("local.key");
+    std::fs::write(&file, [9; 32]).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let registry = json!({
+        "kms": {"provider": "aws-kms", "key_id": own, "region": aws::REGION},
+        "secret": {"provider": "aws", "key_id": secret, "region": aws::REGION},
+        "tenant": {"provider": "aws-kms", "key_id": theirs, "region": aws::REGION, "role_arn": ROLE, "external_id": "tenant-7"},
+        "local": {"provider": "local", "key_file": file},
+    });
+    // JSON is YAML.
+    let config = folder.join("sealdex.yaml");
+    std::fs::write(&config, json!({"kms": {"registry": registry}}).to_string()).unwrap();
+    for (name, value) in aws::environment(&format!("http://{}", aws::imitation())) {
+        home = home.with_variable(name, &value);
+    }
+    home.with_variable("SEALDEX_CONFIG_FILE", config.to_str().unwrap())
 }
 
 async fn run(mut command: Command) -> Output {
@@ -180,12 +220,4 @@ fn said(output: &Output) -> String {
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("compat")
-}
-
-/// The virtual environment that `make deps` made from `requirements-{name}.txt`.
-fn environment(name: &str) -> PathBuf {
-    let all = std::env::var("SEALDEX_VENVS")
-        .map(PathBuf::from)
-        .unwrap_or_else(|_| Path::new(&std::env::var("HOME").expect("HOME is set")).join(".cache/sealdex"));
-    all.join(format!("venv-{name}"))
 }

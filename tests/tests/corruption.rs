@@ -265,6 +265,7 @@ impl Damage {
     /// Half of the time any byte is as likely as another, else any file, so that small ones are hit too.
     fn anywhere(folder: &Path, random: &mut Random) -> Self {
         let mut files: Vec<(usize, PathBuf)> = files_under(folder)
+            .unwrap()
             .into_iter()
             .map(|file| (std::fs::metadata(&file).unwrap().len() as usize, file))
             .filter(|(bytes, _)| *bytes > 0)
@@ -324,6 +325,7 @@ impl std::fmt::Display for Damage {
 /// What lies at the top of the data directory describes it, is small, and is no storage engine's to check.
 fn every_byte_at_the_top(folder: &Path) -> Vec<Damage> {
     let at_the_top = files_under(folder)
+        .unwrap()
         .into_iter()
         .filter(|file| file.parent() == Some(folder));
     let each_byte = |file: PathBuf| {
@@ -345,7 +347,7 @@ fn every_byte_at_the_top(folder: &Path) -> Vec<Damage> {
 }
 
 fn copy_folder(from: &Path, to: &Path) {
-    for file in files_under(from) {
+    for file in files_under(from).unwrap() {
         let target = to.join(file.strip_prefix(from).unwrap());
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         std::fs::copy(&file, target).unwrap();

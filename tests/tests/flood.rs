@@ -46,7 +46,7 @@ async fn said(mut stream: TcpStream) -> String {
 }
 
 async fn health(from: IpAddr, server: SocketAddr) -> u16 {
-    let reply = Http::new(server).from(from).get("/v1/health").await;
+    let reply = Http::new(server).coming_from(from).get("/v1/health").await;
     reply.unwrap().status
 }
 
@@ -56,7 +56,7 @@ async fn half_heads_lock_nobody_out() {
     let server = home.start().await;
     let at = server.http.address();
     // A client of the address that will be flooded, with a connection that it has used.
-    let neighbour = Http::new(at).from(address(2));
+    let neighbour = Http::new(at).coming_from(address(2));
     neighbour.get("/v1/indexes/list").await.unwrap().ok();
     let started = Instant::now();
     let mut flood = Vec::new();
@@ -66,7 +66,7 @@ async fn half_heads_lock_nobody_out() {
             server.http.get("/v1/indexes/list").await.unwrap().ok();
             neighbour.get("/v1/indexes/list").await.unwrap().ok();
             // A half head makes room for a whole one.
-            let newcomer = Http::new(at).from(address(2));
+            let newcomer = Http::new(at).coming_from(address(2));
             newcomer.get("/v1/indexes/list").await.unwrap().ok();
             Http::new(at).get("/v1/indexes/list").await.unwrap().ok();
         }
@@ -84,7 +84,7 @@ async fn half_bodies_lock_nobody_out_but_their_own_address() {
     let home = home();
     let server = home.start().await;
     let at = server.http.address();
-    let neighbour = Http::new(at).from(address(2));
+    let neighbour = Http::new(at).coming_from(address(2));
     neighbour.get("/v1/indexes/list").await.unwrap().ok();
     let started = Instant::now();
     // More addresses than it takes to fill all places but those that are kept.
@@ -106,7 +106,7 @@ async fn half_bodies_lock_nobody_out_but_their_own_address() {
         );
     }
     // Another address gets in, and works.
-    let stranger = Http::new(at).from(address(5));
+    let stranger = Http::new(at).coming_from(address(5));
     let created = stranger
         .post(
             "/v1/indexes/create",
@@ -118,7 +118,7 @@ async fn half_bodies_lock_nobody_out_but_their_own_address() {
     assert_eq!(neighbour.connected(), 1, "its connection was never closed");
     // One of the address whose share is used up is told so.
     let refused = Http::new(at)
-        .from(address(3))
+        .coming_from(address(3))
         .get("/v1/indexes/list")
         .await
         .unwrap();
@@ -144,7 +144,7 @@ async fn half_bodies_lock_nobody_out_but_their_own_address() {
     assert!(started.elapsed() < TIME_MAX, "{:?}", started.elapsed());
     // And the address is served again.
     Http::new(at)
-        .from(address(3))
+        .coming_from(address(3))
         .get("/v1/indexes/list")
         .await
         .unwrap()

@@ -117,7 +117,7 @@ impl SyncNotes {
     fn cut_power(&self, data: &Path) -> u64 {
         let notes = self.read();
         let mut lost = 0;
-        for path in files_under(data) {
+        for path in files_under(data).unwrap() {
             let metadata = std::fs::metadata(&path).unwrap();
             let nothing = Synced::default();
             let synced = notes.get(&metadata.ino()).unwrap_or(&nothing);

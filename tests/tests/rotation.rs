@@ -273,7 +273,7 @@ async fn no_request_fails_while_keys_of_every_kind_are_exchanged() {
         scanner.add_text("index key", &bytes);
     }
     server.stop().await;
-    let mut report = scanner.scan_folder(&place.home.data());
+    let mut report = scanner.scan_folder(&place.home.data()).unwrap();
     report
         .finds
         .extend(scanner.scan(&fs::read(place.home.log()).unwrap(), 5));

@@ -1,7 +1,7 @@
 //! The calls of the REST contract that a run makes outside its measured loops. It measures nothing.
 
-use super::client::{ClientError, Connection, Endpoint};
 use super::error::BenchError;
+use crate::client::{ClientError, Connection, Endpoint};
 use bytes::Bytes;
 use sealdex_core::Metric;
 use serde::Deserialize;
@@ -254,7 +254,10 @@ impl Api {
 }
 
 fn parse<T: DeserializeOwned>(path: &'static str, body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|source| ClientError::Reply { path, source })
+    serde_json::from_slice(body).map_err(|source| ClientError::Reply {
+        path: path.into(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Everything that can end a run, in words that name the cure. No key, no vector and no item's id is ever in them.
 
-use super::client::ClientError;
 use super::format::FormatError;
+use crate::client::ClientError;
 use std::path::PathBuf;
 
 /// Why a run ended early.

@@ -2,12 +2,12 @@
 
 use super::api::{self, Description};
 use super::ask::base64_of;
-use super::client::{ClientError, Connection};
 use super::error::BenchError;
 use super::progress;
 use super::report::{Ingest, Training};
 use super::run::Bench;
 use super::stats::Latency;
+use crate::client::{ClientError, Connection};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};

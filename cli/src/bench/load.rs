@@ -1,7 +1,7 @@
 //! A closed loop: each of some clients sends its next request when the last one is answered. Answers are kept as
 //! they came and read after the clock has stopped.
 
-use super::client::{ClientError, Connection, Endpoint};
+use crate::client::{ClientError, Connection, Endpoint};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,13 +3,13 @@
 
 use super::api;
 use super::args::Setting;
-use super::client::{ClientError, Connection};
 use super::error::BenchError;
 use super::ingest;
 use super::query::Case;
 use super::report::{Mixed, PointKind, Report};
 use super::run::Bench;
 use super::stats::Latency;
+use crate::client::{ClientError, Connection};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,6 @@
 mod api;
 mod args;
 mod ask;
-mod client;
 mod data;
 mod error;
 mod fields;

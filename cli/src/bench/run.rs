@@ -2,7 +2,6 @@
 
 use super::api::{Api, Index};
 use super::args::{BenchArgs, Part};
-use super::client::Endpoint;
 use super::data::Dataset;
 use super::error::BenchError;
 use super::fields::{Fields, Predicate};
@@ -10,6 +9,7 @@ use super::machine::Watch;
 use super::report::Report;
 use super::truth::{self, Neighbour};
 use super::{ingest, mixed, progress, query, report, table, upsert};
+use crate::client::Endpoint;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};

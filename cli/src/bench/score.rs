@@ -174,8 +174,8 @@ fn parse(body: &[u8], per_request: usize) -> Result<Vec<Vec<Hit<'_>>>, BenchErro
         1 => serde_json::from_slice(body).map(|flat: Flat<'_>| vec![flat.results]),
         _ => serde_json::from_slice(body).map(|nested: Nested<'_>| nested.results),
     };
-    let lists = parsed.map_err(|source| super::client::ClientError::Reply {
-        path: api::QUERY,
+    let lists = parsed.map_err(|source| crate::client::ClientError::Reply {
+        path: api::QUERY.into(),
         source,
     })?;
     if lists.len() != per_request {

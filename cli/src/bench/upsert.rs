@@ -2,12 +2,12 @@
 //! deletion. The items are new ones and are deleted again.
 
 use super::api::{self, Api};
-use super::client::{ClientError, Connection};
 use super::error::BenchError;
 use super::progress;
 use super::report::Upsert;
 use super::run::Bench;
 use super::stats::Latency;
+use crate::client::{ClientError, Connection};
 use serde_json::json;
 use std::time::Instant;
 

@@ -49,7 +49,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_KEY_CACHE_SECONDS", default_value_t = 60)]
     key_cache_seconds: u64,
 
-    /// Wrong API keys looked at per address and minute before the next is refused unseen; 0 looks at all
+    /// Wrong API keys looked at per address and minute before the next is refused unseen, and wrong keys of an index likewise; 0 looks
+    /// at all
     #[arg(long, env = "SEALDEX_FAILED_ATTEMPTS_MAX", default_value_t = 20)]
     failed_attempts_max: u32,
 
@@ -225,6 +226,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         partitions: data_dir.partitions(),
         deployment: data_dir.deployment(),
         key_cache: Duration::from_secs(args.key_cache_seconds),
+        failed_attempts_max: args.failed_attempts_max,
         compute_threads: threads,
         auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
         recall_target: args.recall_target,

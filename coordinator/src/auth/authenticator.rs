@@ -1,6 +1,6 @@
 //! Decides who a caller is from the credential in the `X-API-Key` header.
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, WINDOW};
 use super::caller::{Caller, Role};
 use sealdex_core::{ErrorCode, UserId};
 use sealdex_crypto::{Credential, TokenAuthority, UserToken};
@@ -20,12 +20,12 @@ enum Policy {
     Open,
     ApiKey {
         key: Credential,
-        attempts: Attempts,
+        attempts: Attempts<IpAddr>,
     },
     Rbac {
         root: Credential,
         tokens: TokenAuthority,
-        attempts: Attempts,
+        attempts: Attempts<IpAddr>,
     },
 }
 
@@ -70,7 +70,7 @@ impl Authenticator {
     pub fn api_key(key: &str, failures_max: u32) -> Self {
         Self::with(Policy::ApiKey {
             key: Credential::new(key),
-            attempts: Attempts::new(failures_max),
+            attempts: Attempts::new(failures_max, WINDOW),
         })
     }
 
@@ -79,7 +79,7 @@ impl Authenticator {
         Self::with(Policy::Rbac {
             root: Credential::new(root_key),
             tokens: TokenAuthority::new(root_key),
-            attempts: Attempts::new(failures_max),
+            attempts: Attempts::new(failures_max, WINDOW),
         })
     }
 
@@ -92,7 +92,7 @@ impl Authenticator {
     /// Establishes the caller. An open server ignores what was sent.
     pub fn authenticate(&self, sent: Option<&str>, from: Option<IpAddr>) -> Result<Caller, AuthError> {
         let attempts = match &*self.policy {
-            Policy::Open => return Ok(Caller::new(Role::Open)),
+            Policy::Open => return Ok(Caller::new(Role::Open, from)),
             Policy::ApiKey { attempts, .. } | Policy::Rbac { attempts, .. } => attempts,
         };
         let sent = sent.filter(|sent| !sent.is_empty()).ok_or(AuthError::Missing)?;
@@ -100,7 +100,7 @@ impl Authenticator {
         attempts
             .judge(from, judged.is_ok())
             .map_err(|retry_after_seconds| AuthError::TooManyAttempts { retry_after_seconds })?;
-        judged.map(Caller::new)
+        judged.map(|role| Caller::new(role, from))
     }
 
     /// Whose credential it is.

@@ -2,6 +2,7 @@
 
 use sealdex_core::ErrorCode;
 use sealdex_crypto::UserToken;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Whoever sent a request, as far as it has been established.
@@ -11,6 +12,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Caller {
     role: Role,
+    from: Option<IpAddr>,
 }
 
 #[derive(Clone)]
@@ -44,8 +46,13 @@ impl Forbidden {
 }
 
 impl Caller {
-    pub(super) fn new(role: Role) -> Self {
-        Self { role }
+    pub(super) fn new(role: Role, from: Option<IpAddr>) -> Self {
+        Self { role, from }
+    }
+
+    /// Where the request comes from, if it came over a network.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.from
     }
 
     /// A name for the request log: says what kind of caller it is, never which credential was shown.

@@ -4,5 +4,6 @@ mod attempts;
 mod authenticator;
 mod caller;
 
+pub(crate) use attempts::Attempts;
 pub use authenticator::{AuthError, Authenticator};
 pub use caller::{Caller, Forbidden};

@@ -39,6 +39,25 @@ impl Service {
         }
     }
 
+    /// The same for a caller, who is told of a wrong key at once. Wrong ones are counted for each index and address.
+    pub(crate) async fn callers_key(
+        &self,
+        caller: &Caller,
+        record: &IndexRecord,
+        sent: KeyInput,
+    ) -> Result<Arc<IndexKey>, ServiceError> {
+        let key = self.index_key(record, sent).await?;
+        if record.key.source != KeySource::Client {
+            return Ok(key);
+        }
+        let judged = self.custodian.verify(record, &key);
+        let source = caller.address().map(|address| (record.id, address));
+        self.key_attempts
+            .judge(source, judged.is_ok())
+            .map_err(|retry_after_seconds| too_many_wrong(&record.name, retry_after_seconds))?;
+        judged.map(|()| key)
+    }
+
     /// Whoever pulls the key of a KMS-backed index keeps its users out too, although their grants would still open.
     pub(crate) async fn check_key_is_live(&self, record: &IndexRecord) -> Result<(), ServiceError> {
         match &record.key.source {
@@ -68,7 +87,7 @@ impl Service {
     pub async fn rewrap(&self, caller: &Caller, index: IndexRef, new: NewKey) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let mut record = self.named(&index.name)?;
-        let old = self.index_key(&record, index.key).await?;
+        let old = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
         let (new, source) = self.new_key(record.id, new).await?;
         loop {
@@ -180,6 +199,15 @@ fn missing(name: &str) -> ServiceError {
     ServiceError::new(
         ErrorCode::Unauthenticated,
         format!("Index '{name}' is opened by a key that only its owner holds; send it as index_key."),
+    )
+}
+
+fn too_many_wrong(name: &str, retry_after_seconds: u32) -> ServiceError {
+    ServiceError::new(
+        ErrorCode::TooOften { retry_after_seconds },
+        format!(
+            "Too many wrong keys for index '{name}' came from this address; send the key it was created or last rotated with, in {retry_after_seconds} seconds."
+        ),
     )
 }
 

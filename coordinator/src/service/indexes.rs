@@ -91,7 +91,7 @@ impl Service {
         }
         let missing = || no_such_index(&index.name);
         let record = record.ok_or_else(missing)?;
-        let key = self.index_key(&record, index.key).await?;
+        let key = self.callers_key(caller, &record, index.key).await?;
         let opened = self.open_latest(record, missing, |record| self.custodian.open(record, &key))?;
         self.resume_with(&opened.record, &key)?;
         Ok(opened)
@@ -151,7 +151,7 @@ impl Service {
         match (&record.key.source, index.key) {
             (KeySource::Kms(_), KeyInput::Absent) => {}
             (_, sent) => {
-                let key = self.index_key(&record, sent).await?;
+                let key = self.callers_key(caller, &record, sent).await?;
                 self.custodian.verify(&record, &key)?;
             }
         }

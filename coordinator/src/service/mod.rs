@@ -16,6 +16,7 @@ mod index_keys;
 mod indexes;
 mod items;
 mod key_cache;
+mod key_facts;
 mod maintenance;
 mod open_items;
 mod promotion;
@@ -35,6 +36,7 @@ pub use bundles::Rights;
 pub use error::ServiceError;
 pub use index_keys::NewKey;
 pub use key_cache::KeyCache;
+pub use key_facts::{KeyFacts, SlotHeld};
 pub use requests::{
     CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
     TrainingStatus, Upsert, Upserted, Vectors, VectorsError,

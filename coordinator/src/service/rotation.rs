@@ -178,7 +178,7 @@ impl Service {
     ) -> Result<KeyEpoch, ServiceError> {
         caller.require_admin()?;
         let mut record = self.named(&index.name)?;
-        let old = self.index_key(&record, index.key).await?;
+        let old = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
         check_settled(&record)?;
         let (new, source) = match new {

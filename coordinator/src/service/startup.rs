@@ -11,6 +11,7 @@ use super::rotation::Rotations;
 use super::training::Trainer;
 use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
+use crate::auth::Attempts;
 use crate::domain::{Command, IndexRecord, Rejection};
 use crate::ports::{KmsError, ShardClient};
 use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
@@ -18,12 +19,16 @@ use sealdex_index::dataplane::ShardError;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{BeginGeneration, DropIndex, Entry, RetireGeneration, entry};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Tasks that trainings may have running or waiting.
 const TRAINING_QUEUE: usize = 8;
+
+/// Whoever sent an index's right key is known for so long: wrong keys from the same address do not lock them out meanwhile.
+const OWNER_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What a coordinator can be told.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub struct Settings {
     pub deployment: [u8; 16],
     /// How long an index key that a provider unwrapped is used before the provider is asked again.
     pub key_cache: Duration,
+    /// Wrong keys of an index that are looked at per address and minute; 0 looks at all.
+    pub failed_attempts_max: u32,
     /// How long opened keys are kept after their last use.
     pub key_idle: Duration,
     /// An untrained index with more items than this is trained by itself; `None` leaves it to the client.
@@ -62,6 +69,7 @@ impl Settings {
             compute_queue: 1024,
             deployment: [0; 16],
             key_cache: Duration::from_secs(60),
+            failed_attempts_max: 20,
             key_idle: Duration::from_secs(60),
             auto_train_items: Some(65_536),
             recall_target: 0.95,
@@ -83,6 +91,8 @@ pub struct Service {
     pub(crate) custodian: Custodian,
     /// Index keys that providers unwrapped, for a short time.
     pub(crate) opened_keys: KeyCache<KmsError>,
+    /// Wrong keys, by index and address.
+    pub(crate) key_attempts: Attempts<(IndexId, IpAddr)>,
     pub(crate) key_ring: Arc<KeyRing>,
     pub(crate) maintenance: Maintenance,
     pub(crate) trainer: Trainer,
@@ -115,6 +125,7 @@ impl Service {
             promoter: Promoter::default(),
             rotations: Rotations::default(),
             opened_keys: KeyCache::new(settings.key_cache),
+            key_attempts: Attempts::new(settings.failed_attempts_max, OWNER_KNOWN_FOR),
             key_ring,
             settings,
             catalog,

@@ -5,7 +5,7 @@ use super::bundles::{Bundles, Rights};
 use super::{IndexRef, Service, ServiceError};
 use crate::adapters::CatalogError;
 use crate::auth::{Authenticator, Caller, Forbidden};
-use crate::domain::{Command, IndexRecord, Rejection};
+use crate::domain::{Command, IndexRecord, Rejection, UserRecord};
 use sealdex_core::UserId;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Service {
     ) -> Result<CreatedUser, ServiceError> {
         caller.require_root()?;
         let mut record = self.named(&request.index.name)?;
-        let key = self.index_key(&record, request.index.key).await?;
+        let key = self.callers_key(caller, &record, request.index.key).await?;
         let (id, token) = authenticator.mint().ok_or(Forbidden::NotRoot)?;
         loop {
             let bundles = Bundles::open(&record, &key)?;
@@ -75,17 +75,7 @@ impl Service {
         index: IndexRef,
     ) -> Result<Vec<UserListed>, ServiceError> {
         let record = self.administered(caller, index).await?;
-        Ok(record
-            .users
-            .iter()
-            .map(|user| UserListed {
-                id: user.id,
-                rights: Rights {
-                    read: user.grants.read.is_some(),
-                    write: user.grants.write.is_some(),
-                },
-            })
-            .collect())
+        Ok(listed(&record))
     }
 
     /// Revokes a user: from the next request on their token opens nothing. Revoking who is not there succeeds.
@@ -110,8 +100,20 @@ impl Service {
     async fn administered(&self, caller: &Caller, index: IndexRef) -> Result<Arc<IndexRecord>, ServiceError> {
         caller.require_root()?;
         let record = self.named(&index.name)?;
-        let key = self.index_key(&record, index.key).await?;
+        let key = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &key)?;
         Ok(record)
     }
+}
+
+/// The users of an index, with what the grants that exist allow.
+pub(crate) fn listed(record: &IndexRecord) -> Vec<UserListed> {
+    let of = |user: &UserRecord| UserListed {
+        id: user.id,
+        rights: Rights {
+            read: user.grants.read.is_some(),
+            write: user.grants.write.is_some(),
+        },
+    };
+    record.users.iter().map(of).collect()
 }

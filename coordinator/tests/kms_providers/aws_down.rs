@@ -1,10 +1,10 @@
 //! AWS that throttles, fails, hangs or is not there: bounded repetitions, bounded time, and no other slot disturbed.
 
 use super::*;
-use crate::front::Answer;
 use crate::moto::moto;
 use sealdex_coordinator::ports::KmsFault;
 use sealdex_core::ErrorCode;
+use sealdex_tests::aws::Answer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;

@@ -2,10 +2,10 @@
 //! moto does not, the front refuses in AWS's words.
 
 use super::*;
-use crate::front::Answer;
 use crate::moto::moto;
 use sealdex_coordinator::ports::KmsFault;
 use sealdex_core::ErrorCode;
+use sealdex_tests::aws::Answer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_refusal_of_kms_has_its_meaning_and_is_not_repeated() {

@@ -4,18 +4,17 @@
 mod aws_down;
 mod aws_refuses;
 mod environment;
-mod front;
 mod moto;
 mod roles;
 mod round_trips;
 
-use front::Front;
 use moto::{REGION, credentials};
 use sealdex_coordinator::adapters::kms::{AwsOptions, KeyRing, WrappedKey};
 use sealdex_coordinator::adapters::registry::{Provider, Registry, SlotConfig};
 use sealdex_coordinator::ports::{KeyContext, KmsError};
 use sealdex_core::IndexId;
 use sealdex_crypto::IndexKey;
+use sealdex_tests::aws::Front;
 
 const CONTEXT: KeyContext<'static> = KeyContext {
     deployment: [7; 16],

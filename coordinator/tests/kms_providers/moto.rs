@@ -1,28 +1,22 @@
-//! The imitation of AWS that the tests share: started once, gone with the process that started it. Makes keys and secrets in it,
-//! which the code under test never does.
+//! Makes keys and secrets in the imitation of AWS, with AWS's own clients, which the code under test never does.
 
 use aws_sdk_kms::config::{
     BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
 };
 use aws_sdk_kms::primitives::Blob;
-use std::io::{BufRead, BufReader};
+pub(crate) use sealdex_tests::aws::REGION;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
 /// The running imitation.
 pub(crate) struct Moto {
-    pub(crate) address: SocketAddr,
-    _process: Child,
+    address: SocketAddr,
 }
 
-pub(crate) const REGION: &str = "eu-west-1";
-
 /// The imitation, started if it is not.
-pub(crate) fn moto() -> &'static Moto {
-    static MOTO: OnceLock<Moto> = OnceLock::new();
-    MOTO.get_or_init(Moto::start)
+pub(crate) fn moto() -> Moto {
+    Moto {
+        address: sealdex_tests::aws::imitation(),
+    }
 }
 
 pub(crate) fn credentials() -> SharedCredentialsProvider {
@@ -30,28 +24,6 @@ pub(crate) fn credentials() -> SharedCredentialsProvider {
 }
 
 impl Moto {
-    fn start() -> Self {
-        let python = venvs().join("venv-aws/bin/python");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kms/imitate_aws.py");
-        let mut process = Command::new(&python)
-            .arg("-B")
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; `make deps` makes the environment", python.display())
-            });
-        let mut port = String::new();
-        let mut said = BufReader::new(process.stdout.take().unwrap());
-        said.read_line(&mut port).unwrap();
-        let port: u16 = port.trim().parse().expect("moto says its port");
-        Self {
-            address: ([127, 0, 0, 1], port).into(),
-            _process: process,
-        }
-    }
-
     /// A new KMS key of the server's own account; its id.
     pub(crate) async fn key(&self) -> String {
         new_key(&self.kms(REGION, credentials())).await
@@ -126,11 +98,4 @@ async fn new_key(kms: &aws_sdk_kms::Client) -> String {
 
 fn http() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().build_http()
-}
-
-fn venvs() -> PathBuf {
-    let home = || Path::new(&std::env::var("HOME").expect("HOME is set")).join(".cache/sealdex");
-    std::env::var("SEALDEX_VENVS")
-        .map(PathBuf::from)
-        .unwrap_or_else(|_| home())
 }

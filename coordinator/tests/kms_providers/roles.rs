@@ -1,9 +1,9 @@
 //! Keys of another account: the role is assumed as the slot says, once, and again before its credentials end.
 
 use super::*;
-use crate::front::Answer;
 use crate::moto::moto;
 use sealdex_coordinator::ports::KmsFault;
+use sealdex_tests::aws::Answer;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ROLE: &str = "arn:aws:iam::111122223333:role/tenant";

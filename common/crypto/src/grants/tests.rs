@@ -1,8 +1,10 @@
 //! Grants open for their user, at their place and whole; signatures hold for what they were made over.
 
 use super::*;
+use crate::aad::{Aad, RecordKind, Scope};
 use crate::token::TokenAuthority;
 use proptest::prelude::*;
+use sealdex_core::{Generation, PartitionId};
 
 const INDEX: IndexId = IndexId(7);
 const EPOCH: KeyEpoch = KeyEpoch(3);
@@ -62,6 +64,41 @@ fn the_right_to_read_is_not_the_right_to_write() {
     assert!(token.open_write(&read_as_write, INDEX, EPOCH).is_err());
     let write_as_read = ReadGrant::from_bytes(write.as_bytes());
     assert!(token.open_read(&write_as_read, INDEX, EPOCH).is_err());
+}
+
+/// A thief is not held to our types: they may take a writer's roots for any other.
+#[test]
+fn with_a_writers_roots_nothing_opens_and_with_a_readers_nothing_is_signed() {
+    let bundle = Bundle::generate();
+    let (id, token) = user();
+    let to = token.public_key();
+    let writer = token.open_write(&bundle.grant_write(INDEX, EPOCH, id, &to), INDEX, EPOCH);
+    let reader = token.open_read(&bundle.grant_read(INDEX, EPOCH, id, &to), INDEX, EPOCH);
+    let (writer, reader) = (writer.unwrap(), reader.unwrap());
+    let secrets = |roots: [&Secret; 2]| {
+        exposed(roots).map(|bytes| Arc::new(Secret::fill_with(|out| out.copy_from_slice(&bytes))))
+    };
+    let ([write, label], [read, _]) = (secrets(writer.roots()), secrets(reader.roots()));
+    let row = Aad {
+        kind: RecordKind::Contents,
+        part: 0,
+        label: &[1; 16],
+        generation: Generation(0),
+        op: &[2; 16],
+    };
+    let scope = Scope::Partition(PartitionId(1));
+    let sealed = bundle.data_keys(INDEX, EPOCH, scope).seal(&row, b"a row");
+    let opens = |root: &Arc<Secret>| {
+        let cap = ReadCap::new(root.clone(), label.clone());
+        cap.data_keys(INDEX, EPOCH, scope).open(&row, &sealed).is_ok()
+    };
+    assert!(!opens(&write) && !opens(&label));
+    let signs = |root: &Arc<Secret>| {
+        let cap = WriteCap::new(root.clone(), label.clone(), None);
+        cap.signer().public_key() == bundle.public_keys().write
+    };
+    assert!(!signs(&read) && !signs(&label));
+    assert!(opens(&read) && signs(&write), "each is good for what it is");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use super::call::{AdminCall, Call, Identified};
 use super::dto::{
-    CreateIndexRequest, IndexInfoResponseModel, IndexListResponseModel, IndexOperationRequest,
-    IndexTrainingStatusResponseModel, RotateRequest, Rotation, RotationResponse, SuccessReply, TrainRequest,
+    CreateIndexRequest, IndexInfoResponseModel, IndexKeyResponse, IndexListResponseModel,
+    IndexOperationRequest, IndexTrainingStatusResponseModel, RotateRequest, Rotation, RotationResponse,
+    SuccessReply, TrainRequest,
 };
 use super::edge::Edge;
 use super::errors::ApiError;
@@ -149,6 +150,25 @@ pub(super) async fn rotation(
 ) -> Result<Response, ApiError> {
     let status = edge.service.rotation_status(&caller.0, &name).await?;
     Ok(reply::ok(&RotationResponse::from(status)))
+}
+
+/// Tells how an index's key is held, and which users the index has. Never the key.
+#[utoipa::path(
+    get,
+    path = "/v1/indexes/{index_name}/key",
+    operation_id = "get_index_key_v1_indexes__index_name__key_get",
+    summary = "Tell how an index's key is held",
+    params(("index_name" = String, Path, description = "The index's name.")),
+    responses((status = 200, description = "How the key is held.", body = IndexKeyResponse), Failures),
+    security(("APIKeyHeader" = []))
+)]
+pub(super) async fn key(
+    State(edge): State<Edge>,
+    caller: Identified,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let facts = edge.service.key_facts(&caller.0, &name)?;
+    Ok(reply::ok(&IndexKeyResponse::from(facts)))
 }
 
 /// Trains an index, and answers when that is done. Queries and upserts go on meanwhile.

@@ -32,6 +32,7 @@ pub fn openapi() -> Document {
         indexes::delete,
         indexes::rotate,
         indexes::rotation,
+        indexes::key,
         indexes::train,
         indexes::training_status,
         users::create,
@@ -151,7 +152,10 @@ const FAILURES: [(u16, &str); 12] = [
     ),
     (413, "A limit is exceeded; the detail names it."),
     (422, "The body is not JSON, or a field has the wrong type."),
-    (429, "Too many wrong credentials came from there."),
+    (
+        429,
+        "Too many wrong credentials, or wrong keys of the index, came from there.",
+    ),
     (500, "The server failed; its log has the details."),
     (
         502,
@@ -169,7 +173,7 @@ mod tests {
     use serde_json::Value;
 
     /// Path, method, operation id and request schema, as clients of the API's release 0.17 have them.
-    const OPERATIONS: [(&str, &str, &str, &str); 20] = [
+    const OPERATIONS: [(&str, &str, &str, &str); 21] = [
         ("/v1/health", "get", "health_check_v1_health_get", ""),
         ("/v1/indexes/list", "get", "list_indexes_v1_indexes_list_get", ""),
         (
@@ -260,6 +264,12 @@ mod tests {
             "/v1/indexes/{index_name}/rotation",
             "get",
             "get_rotation_v1_indexes__index_name__rotation_get",
+            "",
+        ),
+        (
+            "/v1/indexes/{index_name}/key",
+            "get",
+            "get_index_key_v1_indexes__index_name__key_get",
             "",
         ),
         (

@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 /// All routes, over `edge`.
 pub(super) fn router(edge: Edge) -> Router {
-    let routes: [(&str, MethodRouter<Edge>); 23] = [
+    let routes: [(&str, MethodRouter<Edge>); 24] = [
         ("/v1/health", get(health::health)),
         ("/v1/openapi.json", get(docs::document)),
         ("/v1/docs", get(docs::page)),
@@ -26,6 +26,7 @@ pub(super) fn router(edge: Edge) -> Router {
         ("/v1/indexes/train", post(indexes::train)),
         ("/v1/indexes/{index_name}/rotate", post(indexes::rotate)),
         ("/v1/indexes/{index_name}/rotation", get(indexes::rotation)),
+        ("/v1/indexes/{index_name}/key", get(indexes::key)),
         (
             "/v1/indexes/{index_name}/users",
             post(users::create).get(users::list),

@@ -6,6 +6,7 @@
 mod binary;
 mod index;
 mod items;
+mod key_facts;
 mod numbers;
 mod query;
 mod replies;
@@ -17,6 +18,7 @@ mod users;
 
 pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, RotateRequest, Rotation, TrainRequest};
 pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
+pub(crate) use key_facts::IndexKeyResponse;
 pub(crate) use query::{BinaryQueryRequest, QueryRequest};
 pub(crate) use replies::{
     CountReply, HealthReply, IndexInfoResponseModel, IndexListResponseModel,

@@ -81,6 +81,18 @@ pub(crate) struct UserInfo {
     permissions: Vec<&'static str>,
 }
 
+impl From<UserListed> for UserInfo {
+    fn from(user: UserListed) -> Self {
+        Self {
+            user_id: user.id.to_string(),
+            permissions: [("read", user.rights.read), ("write", user.rights.write)]
+                .into_iter()
+                .filter_map(|(name, granted)| granted.then_some(name))
+                .collect(),
+        }
+    }
+}
+
 /// The users of an index, in the order in which they were made.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ListUsersResponse {
@@ -89,15 +101,8 @@ pub(crate) struct ListUsersResponse {
 
 impl From<Vec<UserListed>> for ListUsersResponse {
     fn from(users: Vec<UserListed>) -> Self {
-        let info = |user: UserListed| UserInfo {
-            user_id: user.id.to_string(),
-            permissions: [("read", user.rights.read), ("write", user.rights.write)]
-                .into_iter()
-                .filter_map(|(name, granted)| granted.then_some(name))
-                .collect(),
-        };
         Self {
-            users: users.into_iter().map(info).collect(),
+            users: users.into_iter().map(UserInfo::from).collect(),
         }
     }
 }

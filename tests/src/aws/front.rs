@@ -1,6 +1,6 @@
 //! Stands before moto: counts and keeps the calls, and answers in its place where AWS would refuse and moto does not.
 
-use crate::moto::moto;
+use super::imitation;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response};
@@ -13,15 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// One call as it came.
 #[derive(Clone)]
-pub(crate) struct Call {
+pub struct Call {
     /// `Encrypt`, `Decrypt`, `GetSecretValue` or `AssumeRole`.
-    pub(crate) operation: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+    pub operation: String,
+    /// As they came.
+    pub headers: HeaderMap,
+    /// As it came.
+    pub body: String,
 }
 
 /// What is done with a call.
-pub(crate) enum Answer {
+pub enum Answer {
     /// What moto answers.
     Motos,
     /// An error as KMS and Secrets Manager send it.
@@ -35,8 +37,9 @@ pub(crate) enum Answer {
 type Rule = Box<dyn Fn(&Call) -> Answer + Send>;
 
 /// A listening front; ends with the runtime of its test.
-pub(crate) struct Front {
-    pub(crate) address: SocketAddr,
+pub struct Front {
+    /// Where it listens.
+    pub address: SocketAddr,
     seen: Arc<Seen>,
 }
 
@@ -47,17 +50,20 @@ struct Seen {
 
 impl Front {
     /// On a free port, answering what moto answers.
-    pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
         Self::listen(listener)
     }
 
-    pub(crate) fn listen(listener: TcpListener) -> Self {
+    /// On a port that is bound already.
+    pub fn listen(listener: TcpListener) -> Self {
         let seen = Arc::new(Seen {
             calls: Mutex::default(),
             rule: Mutex::new(Box::new(|_| Answer::Motos)),
         });
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("a bound listener has an address");
         let shared = seen.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -70,29 +76,34 @@ impl Front {
         Self { address, seen }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// What AWS's clients take as their endpoint.
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// From now on calls are answered by `rule`.
-    pub(crate) fn rule(&self, rule: impl Fn(&Call) -> Answer + Send + 'static) {
+    pub fn rule(&self, rule: impl Fn(&Call) -> Answer + Send + 'static) {
         *self.seen.rule.lock() = Box::new(rule);
     }
 
     /// The calls since the last time, which are forgotten.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.seen.calls.lock())
     }
 
     /// The operations of the calls since the last time, which are forgotten.
-    pub(crate) fn operations(&self) -> Vec<String> {
+    pub fn operations(&self) -> Vec<String> {
         self.calls().into_iter().map(|call| call.operation).collect()
     }
 }
 
 async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    let body = body
+        .collect()
+        .await
+        .expect("a client sends its whole body")
+        .to_bytes();
     let call = Call {
         operation: operation(&head.headers, &body),
         headers: head.headers.clone(),
@@ -128,18 +139,32 @@ fn operation(headers: &HeaderMap, body: &[u8]) -> String {
 }
 
 async fn forward(request: Request<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let stream = TcpStream::connect(moto().address).await.unwrap();
+    let stream = TcpStream::connect(imitation())
+        .await
+        .expect("the imitation is up");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .unwrap();
+        .expect("the imitation speaks HTTP");
     tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-    Response::from_parts(head, Full::new(body.collect().await.unwrap().to_bytes()))
+    let (head, body) = sender
+        .send_request(request)
+        .await
+        .expect("the imitation answers")
+        .into_parts();
+    Response::from_parts(
+        head,
+        Full::new(
+            body.collect()
+                .await
+                .expect("the imitation answers in full")
+                .to_bytes(),
+        ),
+    )
 }
 
 fn respond(status: u16, text: String) -> Response<Full<Bytes>> {
     Response::builder()
         .status(status)
         .body(Full::new(text.into()))
-        .unwrap()
+        .expect("a status and a text make a response")
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -22,8 +22,11 @@ pub(crate) enum ClientError {
     /// Not an address we can use.
     #[error("--url {0:?} is not of the form http://host:port; for https, put a proxy in between")]
     Url(String),
+    /// A path has characters that no URL may have.
+    #[error("{0:?} cannot stand in a URL")]
+    Path(String),
     /// The API key has characters that no header may have.
-    #[error("--api-key holds characters that cannot be sent in a header")]
+    #[error("the API key holds characters that cannot be sent in a header; check where it comes from")]
     ApiKey,
     /// Nobody listens.
     #[error(
@@ -39,15 +42,15 @@ pub(crate) enum ClientError {
     #[error("the connection broke during {path}: {source}; the server's log should tell why")]
     Lost {
         /// The route.
-        path: &'static str,
+        path: String,
         /// What hyper says.
         source: hyper::Error,
     },
     /// No answer in time.
-    #[error("{path} took longer than {seconds} s; raise --timeout, or --train-timeout for training")]
+    #[error("{path} took longer than {seconds} s; raise --timeout, or for training --train-timeout")]
     Timeout {
         /// The route.
-        path: &'static str,
+        path: String,
         /// The limit.
         seconds: u64,
     },
@@ -55,7 +58,7 @@ pub(crate) enum ClientError {
     #[error("{path} was refused with status {status}: {detail}")]
     Status {
         /// The route.
-        path: &'static str,
+        path: String,
         /// The HTTP status.
         status: u16,
         /// The server's reason, without what it echoes of the request.
@@ -65,15 +68,20 @@ pub(crate) enum ClientError {
     #[error("{path} answered what the contract does not allow: {source}; is this a server of that contract?")]
     Reply {
         /// The route.
-        path: &'static str,
+        path: String,
         /// Where it differs.
         source: serde_json::Error,
     },
 }
 
 impl ClientError {
+    /// Whether the server answered and took nothing of the request.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, ClientError::Status { status, .. } if *status < 500)
+    }
+
     /// Whether the server asks to come back later.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         matches!(
             self,
             ClientError::Status {
@@ -86,15 +94,16 @@ impl ClientError {
 
 /// Where requests go, and the credential they carry. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     authority: Arc<str>,
     host: HeaderValue,
-    api_key: Option<HeaderValue>,
+    /// Sent with every request.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Endpoint {
     /// Reads `http://host[:port]`.
-    pub(super) fn new(url: &str, api_key: Option<&str>) -> Result<Self, ClientError> {
+    pub(crate) fn new(url: &str, api_key: Option<&str>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Url(url.into());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let authority = uri
@@ -109,21 +118,28 @@ impl Endpoint {
             Some(_) => authority.as_str().into(),
             None => format!("{authority}:80").into(),
         };
-        let sensitive = |key: &str| {
-            let mut value = HeaderValue::from_str(key).map_err(|_| ClientError::ApiKey)?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        Ok(Self {
+        let endpoint = Self {
             authority,
             host,
-            api_key: api_key.map(sensitive).transpose()?,
-        })
+            headers: Vec::new(),
+        };
+        match api_key {
+            Some(key) => endpoint.with_secret(HeaderName::from_static("x-api-key"), key),
+            None => Ok(endpoint),
+        }
+    }
+
+    /// The same, with one more header in every request.
+    pub(crate) fn with_secret(mut self, name: HeaderName, secret: &str) -> Result<Self, ClientError> {
+        let mut value = HeaderValue::from_str(secret).map_err(|_| ClientError::ApiKey)?;
+        value.set_sensitive(true);
+        self.headers.push((name, value));
+        Ok(self)
     }
 }
 
 /// One connection, opened when first used and again whenever the server has closed it.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     endpoint: Endpoint,
     timeout: Duration,
     live: Option<Live>,
@@ -131,7 +147,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection whose requests may take `timeout` each. Nothing is opened yet.
-    pub(super) fn new(endpoint: &Endpoint, timeout: Duration) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, timeout: Duration) -> Self {
         Self {
             endpoint: endpoint.clone(),
             timeout,
@@ -140,17 +156,22 @@ impl Connection {
     }
 
     /// Sends JSON and waits for the whole body of a successful answer.
-    pub(super) async fn post(&mut self, path: &'static str, body: Bytes) -> Result<Bytes, ClientError> {
+    pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         self.exchange(Method::POST, path, body).await
     }
 
     /// Asks for a path without a body.
-    pub(super) async fn get(&mut self, path: &'static str) -> Result<Bytes, ClientError> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Bytes, ClientError> {
         self.exchange(Method::GET, path, Bytes::new()).await
     }
 
+    /// Asks for what is at a path to be removed.
+    pub(crate) async fn delete(&mut self, path: &str) -> Result<Bytes, ClientError> {
+        self.exchange(Method::DELETE, path, Bytes::new()).await
+    }
+
     /// Opens the connection if it is not open.
-    pub(super) async fn open(&mut self) -> Result<(), ClientError> {
+    pub(crate) async fn open(&mut self) -> Result<(), ClientError> {
         if self.live.is_none() {
             let failed = |source| ClientError::Connect {
                 authority: self.endpoint.authority.to_string(),
@@ -164,7 +185,7 @@ impl Connection {
                 http1::handshake(TokioIo::new(stream))
                     .await
                     .map_err(|source| ClientError::Lost {
-                        path: "the handshake",
+                        path: "the handshake".into(),
                         source,
                     })?;
             self.live = Some(Live {
@@ -175,17 +196,12 @@ impl Connection {
         Ok(())
     }
 
-    async fn exchange(
-        &mut self,
-        method: Method,
-        path: &'static str,
-        body: Bytes,
-    ) -> Result<Bytes, ClientError> {
+    async fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let deadline = tokio::time::timeout(self.timeout, self.exchange_untimed(method, path, body));
         let Ok(outcome) = deadline.await else {
             self.live = None;
             return Err(ClientError::Timeout {
-                path,
+                path: path.into(),
                 seconds: self.timeout.as_secs(),
             });
         };
@@ -194,7 +210,7 @@ impl Connection {
             return Ok(body);
         }
         Err(ClientError::Status {
-            path,
+            path: path.into(),
             status: status.as_u16(),
             detail: detail(&body),
         })
@@ -204,13 +220,13 @@ impl Connection {
     async fn exchange_untimed(
         &mut self,
         method: Method,
-        path: &'static str,
+        path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         loop {
             let reused = self.live.is_some();
             self.open().await?;
-            let request = self.request(method.clone(), path, body.clone());
+            let request = self.request(method.clone(), path, body.clone())?;
             let Some(mut live) = self.live.take() else {
                 continue;
             };
@@ -220,22 +236,27 @@ impl Connection {
                     return Ok((status, body));
                 }
                 Err(error) if reused && error.is_canceled() => {}
-                Err(source) => return Err(ClientError::Lost { path, source }),
+                Err(source) => {
+                    return Err(ClientError::Lost {
+                        path: path.into(),
+                        source,
+                    });
+                }
             }
         }
     }
 
-    fn request(&self, method: Method, path: &'static str, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = Uri::from_static(path);
+        *request.uri_mut() = path.parse().map_err(|_| ClientError::Path(path.into()))?;
         let headers = request.headers_mut();
         headers.insert(HOST, self.endpoint.host.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = &self.endpoint.api_key {
-            headers.insert("x-api-key", key.clone());
+        for (name, value) in &self.endpoint.headers {
+            headers.insert(name, value.clone());
         }
-        request
+        Ok(request)
     }
 }
 
