@@ -131,7 +131,7 @@ async fn check(index: &Index, metric: &str, expected: &BTreeMap<String, Item>, r
 async fn let_it_be_promoted(owner: &Index) {
     for _ in 0..3 {
         owner.count().await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
     }
 }
 
@@ -555,7 +555,7 @@ async fn kill_nine_in_a_promotion_loses_nothing_and_doubles_nothing() {
                 tokio::spawn(async move { ledger.write(&index, share, &stop, &mut Random::new(seed)).await })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(250 + random.below(400) as u64)).await;
+        tokio::time::sleep(Duration::from_millis(450 + random.below(500) as u64)).await;
         server.kill();
         for task in writing {
             task.await.unwrap();

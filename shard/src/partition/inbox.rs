@@ -89,14 +89,15 @@ pub(super) fn promote(
     Ok(applied)
 }
 
-/// Takes an item out of the inbox, if it is there, to be an ordinary item from now on or none.
+/// Takes an item out of the inbox, if it is there, to be an ordinary item from now on.
 pub(super) fn depart(changes: &mut Changes<'_>, index: IndexId, label: &ItemLabel, state: &mut IndexState) {
     if let Some(waiting) = remove(changes, index, label, state) {
         state.inbox.departed = state.inbox.departed.max(waiting.arrival);
     }
 }
 
-fn remove(
+/// Takes an item out of the inbox, if it is there, to be replaced there or deleted.
+pub(super) fn remove(
     changes: &mut Changes<'_>,
     index: IndexId,
     label: &ItemLabel,
