@@ -488,12 +488,12 @@ async fn replaced_deleted_and_promoted_at_once_no_reader_sees_an_old_version_or_
     // One whose key a KMS keeps, promoted by the server itself; one that is promoted as its owner uses it.
     let by_server = Shared::create(
         &server,
-        "by server",
+        "by-server",
         "",
         json!({"dimension": 2, "kms_name": "slot"}),
     )
     .await;
-    let by_owner = Shared::create(&server, "by owner", KEY, json!({"dimension": 2})).await;
+    let by_owner = Shared::create(&server, "by-owner", KEY, json!({"dimension": 2})).await;
     let mut tasks = Vec::new();
     let stop = Arc::new(AtomicBool::new(false));
     let reads = Arc::new(AtomicU64::new(0));
