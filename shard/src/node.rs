@@ -323,12 +323,11 @@ impl Node {
     /// What waits in an index's inbox, still sealed.
     pub async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
         let directory = &self.partition(request.partition)?.directory;
-        let listed = list_inbox(directory, request.index)?;
-        if listed.waiting.iter().all(|item| item.arrival <= request.seen) {
+        if let Some(listed) = list_inbox(directory, &request)? {
             return Ok(listed);
         }
         let (database, directory) = (Arc::clone(&self.database), Arc::clone(directory));
-        let read = move |_: &Crew| read_inbox(&database, &directory, &request, listed);
+        let read = move |_: &Crew| read_inbox(&database, &directory, &request);
         self.pool.run(read).await
     }
 

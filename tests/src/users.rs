@@ -26,7 +26,7 @@ pub async fn make_user(owned: &Index, permissions: &[&str]) -> String {
     if !owned.key.is_empty() {
         body["index_key"] = json!(owned.key);
     }
-    let path = format!("/v1/indexes/{}/users", owned.name);
+    let path = format!("/v1/indexes/{}/users", owned.name.replace(' ', "%20"));
     let made: Value = owned
         .http
         .post(&path, &body)

@@ -131,7 +131,7 @@ async fn check(index: &Index, metric: &str, expected: &BTreeMap<String, Item>, r
 async fn let_it_be_promoted(owner: &Index) {
     for _ in 0..3 {
         owner.count().await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
     }
 }
 
@@ -488,12 +488,12 @@ async fn replaced_deleted_and_promoted_at_once_no_reader_sees_an_old_version_or_
     // One whose key a KMS keeps, promoted by the server itself; one that is promoted as its owner uses it.
     let by_server = Shared::create(
         &server,
-        "by server",
+        "by-server",
         "",
         json!({"dimension": 2, "kms_name": "slot"}),
     )
     .await;
-    let by_owner = Shared::create(&server, "by owner", KEY, json!({"dimension": 2})).await;
+    let by_owner = Shared::create(&server, "by-owner", KEY, json!({"dimension": 2})).await;
     let mut tasks = Vec::new();
     let stop = Arc::new(AtomicBool::new(false));
     let reads = Arc::new(AtomicU64::new(0));
@@ -555,7 +555,7 @@ async fn kill_nine_in_a_promotion_loses_nothing_and_doubles_nothing() {
                 tokio::spawn(async move { ledger.write(&index, share, &stop, &mut Random::new(seed)).await })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(250 + random.below(400) as u64)).await;
+        tokio::time::sleep(Duration::from_millis(450 + random.below(500) as u64)).await;
         server.kill();
         for task in writing {
             task.await.unwrap();

@@ -219,15 +219,15 @@ pub struct InboxRequest {
 }
 
 /// What waits in an inbox. Its numbers tell what a reader may have missed who looked twice: an item that came after the
-/// first look and left before the second has a number above the first look's `arrivals`, and up to the second's
-/// `departed`.
+/// first look, and was an ordinary one before the second, has a number above the first look's `arrivals`, and up to the
+/// second's `departed`.
 #[derive(Default)]
 pub struct InboxReply {
     /// Sealed bytes of all that waits.
     pub bytes: u64,
     /// Items that ever arrived, as of before `waiting` was read.
     pub arrivals: u64,
-    /// The highest arrival that left otherwise than by being replaced by another, as of after `waiting` was read.
+    /// The highest arrival that left and is an ordinary item since, as of after `waiting` was read.
     pub departed: u64,
     /// The items, in no order.
     pub waiting: Vec<WaitingItem>,

@@ -1,7 +1,7 @@
 //! The inbox of an index as its readers see it: opened here, kept with the session, and joined to what shards find.
 //!
 //! Items come and go while a request is under way, so a request looks twice: before it asks the shards, and after. What
-//! waits at either time it knows; what came and went in between the numbers of the two looks tell of.
+//! waits at either time it knows; what came and left in between the numbers of the two looks tell of.
 
 use super::session::Session;
 use super::{OpenIndex, Service, ServiceError};

@@ -25,6 +25,9 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let writer = index.writer("upsert vectors")?;
         let inbox = writer.inbox.ok_or_else(too_old)?;
+        if request.ids.len() > limits::INBOX_ITEMS_MAX {
+            return Err(too_large());
+        }
         let record = self.with_dimension(index, &request).await?;
         let sealing = {
             let (writer, placement) = (writer.clone(), self.fanout.placement.clone());
@@ -61,15 +64,8 @@ impl Service {
 
     /// What several requests bring at the same moment may exceed the limits together, none by itself.
     async fn check_room(&self, record: &IndexRecord, sealing: &Sealing) -> Result<(), ServiceError> {
-        if sealing.items > limits::INBOX_ITEMS_MAX || sealing.bytes > limits::INBOX_BYTES_MAX as u64 {
-            return Err(ServiceError::new(
-                ErrorCode::TooLarge,
-                format!(
-                    "A user who may not read may upsert at most {} items and {} MiB together; send several requests.",
-                    limits::INBOX_ITEMS_MAX,
-                    limits::INBOX_BYTES_MAX >> 20
-                ),
-            ));
+        if sealing.bytes > limits::INBOX_BYTES_MAX as u64 {
+            return Err(too_large());
         }
         let (items, bytes) = self.waiting(record).await?;
         let full = items + sealing.items > limits::INBOX_ITEMS_MAX
@@ -127,6 +123,17 @@ impl Service {
             }
         });
     }
+}
+
+fn too_large() -> ServiceError {
+    ServiceError::new(
+        ErrorCode::TooLarge,
+        format!(
+            "A user who may not read may upsert at most {} items and {} MiB at once; send several requests.",
+            limits::INBOX_ITEMS_MAX,
+            limits::INBOX_BYTES_MAX >> 20
+        ),
+    )
 }
 
 fn too_old() -> ServiceError {

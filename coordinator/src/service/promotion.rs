@@ -5,6 +5,7 @@ use super::inbox::Waiting;
 use super::write_plan::WritePlan;
 use super::{OpenIndex, Service, ServiceError, Vectors};
 use parking_lot::Mutex;
+use sealdex_core::ErrorCode;
 use sealdex_index::dataplane::Fetched;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 const QUEUE: usize = 1024;
 /// How long an item waits at least: a query of less than that never has to start again because one came and went, and
 /// what comes together is promoted together.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(500);
 /// Items promoted together.
 const BATCH: usize = 512;
 
@@ -113,6 +114,10 @@ async fn work(service: Weak<Service>, mut noticed: mpsc::Receiver<OpenIndex>, st
 }
 
 fn warn(error: &ServiceError) {
+    // A deleted index has nothing to promote.
+    if error.code() == ErrorCode::NotFound {
+        return;
+    }
     tracing::warn!(code = ?error.code(), context = error.context(), "items wait on in an inbox");
 }
 

@@ -44,6 +44,8 @@ struct Entry {
     state: IndexState,
     generations: HashMap<Generation, HashMap<ClusterLabel, Vec<BlockRef>>>,
     inbox: HashMap<ItemLabel, Waiting>,
+    /// A batch that changes the inbox is being written: storage may be ahead.
+    inbox_changing: bool,
 }
 
 impl Directory {
@@ -130,6 +132,12 @@ impl Directory {
         self.indexes.read().get(&index)?.inbox.get(label).copied()
     }
 
+    /// Whether storage may be ahead in what waits in an index's inbox.
+    pub(super) fn is_inbox_changing(&self, index: IndexId) -> bool {
+        let indexes = self.indexes.read();
+        indexes.get(&index).is_some_and(|entry| entry.inbox_changing)
+    }
+
     /// The state of an index's inbox, and all that waits there, in no order.
     pub(super) fn inbox(&self, index: IndexId) -> Option<(InboxState, Vec<(ItemLabel, Waiting)>)> {
         let indexes = self.indexes.read();
@@ -151,6 +159,20 @@ impl Directory {
     /// reads the list again.
     pub(crate) fn settle(&self) {
         drop(self.writing.lock());
+    }
+
+    /// To be called before a batch is committed: until it is published, who looks into memory alone may miss an item that
+    /// storage has moved to an inbox already.
+    pub(super) fn announce(&self, changed: &Changed) {
+        if changed.inbox.is_empty() {
+            return;
+        }
+        let mut indexes = self.indexes.write();
+        for (index, _) in changed.inbox.keys() {
+            if let Some(entry) = indexes.get_mut(index) {
+                entry.inbox_changing = true;
+            }
+        }
     }
 
     /// Takes over what a batch changed, which is durable now.
@@ -177,6 +199,7 @@ impl Directory {
             let Some(entry) = indexes.get_mut(&index) else {
                 continue;
             };
+            entry.inbox_changing = false;
             match waiting {
                 Some(waiting) => entry.inbox.insert(label, waiting),
                 None => entry.inbox.remove(&label),

@@ -89,14 +89,15 @@ pub(super) fn promote(
     Ok(applied)
 }
 
-/// Takes an item out of the inbox, if it is there, to be an ordinary item from now on or none.
+/// Takes an item out of the inbox, if it is there, to be an ordinary item from now on.
 pub(super) fn depart(changes: &mut Changes<'_>, index: IndexId, label: &ItemLabel, state: &mut IndexState) {
     if let Some(waiting) = remove(changes, index, label, state) {
         state.inbox.departed = state.inbox.departed.max(waiting.arrival);
     }
 }
 
-fn remove(
+/// Takes an item out of the inbox, if it is there, to be replaced there or deleted.
+pub(super) fn remove(
     changes: &mut Changes<'_>,
     index: IndexId,
     label: &ItemLabel,
@@ -143,8 +144,17 @@ pub(super) fn decode(stored: &[u8]) -> Option<(Waiting, SealedItem)> {
     (record.version == ENTRY_VERSION).then_some((waiting, sealed))
 }
 
-/// What waits in an index's inbox, as memory has it: without what is sealed.
-pub(crate) fn list(directory: &Directory, index: IndexId) -> Result<InboxReply, ShardError> {
+/// What waits in an index's inbox, if memory tells: nothing of it has to be read, and storage is not ahead.
+pub(crate) fn list(directory: &Directory, request: &InboxRequest) -> Result<Option<InboxReply>, ShardError> {
+    if directory.is_inbox_changing(request.index) {
+        return Ok(None);
+    }
+    let listed = listed(directory, request.index)?;
+    let known = listed.waiting.iter().all(|item| item.arrival <= request.seen);
+    Ok(known.then_some(listed))
+}
+
+fn listed(directory: &Directory, index: IndexId) -> Result<InboxReply, ShardError> {
     let (state, waiting) = directory.inbox(index).ok_or(ShardError::UnknownIndex)?;
     let item = |(label, waiting): (ItemLabel, Waiting)| WaitingItem {
         label,
@@ -160,14 +170,16 @@ pub(crate) fn list(directory: &Directory, index: IndexId) -> Result<InboxReply, 
     })
 }
 
-/// Adds what is sealed to those that arrived after the last one seen, as they are now; those that left are left out, and
-/// counted as departed.
+/// What waits in an index's inbox; with it comes what is sealed of those that arrived after the last one seen, as they
+/// are now. Those that leave meanwhile are left out, and counted as departed.
 pub(crate) fn read(
     database: &Database,
     directory: &Directory,
     request: &InboxRequest,
-    mut listed: InboxReply,
 ) -> Result<InboxReply, ShardError> {
+    // What anybody may have seen in storage before this look is in memory then.
+    directory.settle();
+    let mut listed = listed(directory, request.index)?;
     let keys = Keys::new(request.partition, request.index);
     let view = database.latest();
     let mut waiting = Vec::with_capacity(listed.waiting.len());
@@ -182,7 +194,6 @@ pub(crate) fn read(
         waiting.push(item);
     }
     listed.waiting = waiting;
-    // Storage may be ahead of memory for a moment.
     directory.settle();
     let now = directory.inbox_state(request.index);
     listed.departed = now.ok_or(ShardError::UnknownIndex)?.departed;

@@ -29,7 +29,7 @@ pub(crate) struct InboxState {
     pub(crate) bytes: u64,
     /// Items that ever arrived. Each has its number as it arrived.
     pub(crate) arrivals: u64,
-    /// The highest number of one that left, and was not merely replaced by another there.
+    /// The highest number of one that left and is an ordinary item since, by promotion or by another write.
     pub(crate) departed: u64,
 }
 

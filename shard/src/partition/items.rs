@@ -56,7 +56,7 @@ pub(super) fn delete(
     for label in labels {
         if let Some(old) = changes.replace_locator(index, label, None) {
             delete_records(changes, index, &label);
-            inbox::depart(changes, index, &label, &mut state);
+            inbox::remove(changes, index, &label, &mut state);
             applied.removed += 1;
             applied.orphaned.extend(live_rows(&state, old));
         }

@@ -76,6 +76,7 @@ impl StateMachine for Partition {
             &encode_applied(last.index),
         );
         let writing = self.directory.writing();
+        self.directory.announce(&changed);
         self.database.commit(batch.finish())?;
         self.watermark
             .reached(usize::from(self.id.0), last.index)

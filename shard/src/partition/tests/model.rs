@@ -356,7 +356,6 @@ impl Index {
     fn delete(&mut self, labels: &[u8]) -> Applied {
         let mut applied = Applied::default();
         for label in labels {
-            self.depart(*label);
             if let Some(old) = self.items.remove(label) {
                 applied.removed += 1;
                 applied.orphaned.extend(self.live_rows(&old));
