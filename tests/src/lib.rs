@@ -16,5 +16,6 @@ pub mod oracle;
 pub mod random;
 pub mod scanner;
 pub mod server;
+pub mod small_disk;
 pub mod victim;
 pub mod writer;

@@ -9,7 +9,7 @@ use super::index_state::WriteKey;
 use super::{Directory, Partition};
 use crate::storage::{Database, Family};
 use prost::Message;
-use sealdex_consensus::{Entry, StateMachine, Watermark};
+use sealdex_consensus::{Entry, Space, StateMachine, Watermark};
 use sealdex_core::{ClusterLabel, Generation, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
@@ -94,7 +94,8 @@ impl Bench {
 }
 
 fn open(home: &Path) -> Result<(Arc<Database>, Partition), ShardError> {
-    let database = Arc::new(Database::open(home, 1 << 20, 2)?);
+    let space = Arc::new(Space::open(home, Some(0)).unwrap());
+    let database = Arc::new(Database::open(home, 1 << 20, 2, space)?);
     let partition = Partition::open(Arc::clone(&database), watermark(home), PARTITION)?;
     Ok((database, partition))
 }
