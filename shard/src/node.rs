@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use prost::Message;
-use sealdex_consensus::{Group, ProposeError, Watermark};
+use sealdex_consensus::{Full, Group, ProposeError, Purpose, Space, Watermark};
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
 use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
 use sealdex_index::dataplane::{
@@ -40,6 +40,9 @@ pub struct Options {
     pub threads: usize,
     /// Requests that may be under way or wait, and proposals that may wait in each partition.
     pub queue: usize,
+    /// Free space that is kept back for what must go on when the disk is almost full. `None` chooses by the size of the
+    /// disk, 0 keeps none and lets every write in.
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 /// A running node. Share it in an `Arc`.
@@ -61,10 +64,13 @@ struct Replica {
 impl Node {
     /// Opens the data directory and starts the partitions. Blocks until the log of the last run is read again.
     pub fn open(options: Options) -> Result<Node, ShardError> {
+        let space = Space::open(&options.path, options.disk_reserve_bytes)
+            .map_err(|error| ShardError::Storage(error.to_string()))?;
         let database = Arc::new(Database::open(
             &options.path,
             options.block_cache_bytes,
             options.threads,
+            Arc::new(space),
         )?);
         storage::claim(&database, options.partitions)?;
         let watermark = Watermark::open(&options.path.join("watermark"), usize::from(options.partitions));
@@ -87,13 +93,15 @@ impl Node {
 
     /// Finishes what is under way, refuses the rest, and leaves the data as the next [`open`](Self::open) likes it.
     pub async fn close(&self) {
+        self.database.space().close();
         for partition in &self.partitions {
             partition.group.stop().await;
         }
         let database = Arc::clone(&self.database);
         let housekeeper = self.housekeeper.lock().take();
         let flushed = self.pool.run(move |_| {
-            let flushed = database.flush();
+            let room = database.space().has(database.unwritten_bytes());
+            let flushed = if room { database.flush() } else { Ok(()) };
             if let Some(housekeeper) = housekeeper {
                 housekeeper.stop(&database);
             }
@@ -177,7 +185,8 @@ impl Node {
     ) -> Result<Applied, ShardError> {
         let dropped = dropped_by(partition, entry);
         let forgotten = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
-        let reply = self.partition(partition)?.group.propose(encoded).await;
+        let group = &self.partition(partition)?.group;
+        let reply = group.propose(purpose_of(entry), encoded).await;
         if let Some(index) = forgotten {
             self.leases.revoke(index);
         }
@@ -186,6 +195,7 @@ impl Node {
         }
         reply.map_err(|error| match error {
             ProposeError::Busy => ShardError::Busy,
+            ProposeError::Full(full) => disk_full(full),
             ProposeError::Stopped => ShardError::Stopped,
         })?
     }
@@ -331,6 +341,17 @@ impl Node {
         self.pool.run(read).await
     }
 
+    /// Refuses what is about to write so many bytes in all if the node's disk has no room for it.
+    pub fn check_room(&self, bytes: u64) -> Result<(), ShardError> {
+        let space = self.database.space();
+        space.check(Purpose::Grow, bytes).map_err(disk_full)
+    }
+
+    /// Bytes of the blocks that an index has in the partition, over all its generations.
+    pub async fn block_bytes(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+        Ok(self.partition(partition)?.directory.block_bytes(index))
+    }
+
     /// The indexes that the partition knows.
     pub async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
         Ok(self.partition(partition)?.directory.indexes())
@@ -370,7 +391,8 @@ impl Replica {
     ) -> Result<Self, ShardError> {
         let partition = Partition::open(Arc::clone(database), Arc::clone(watermark), id)?;
         let directory = partition.directory();
-        let group = Group::start(&format!("partition-{id}"), partition, queue)
+        let space = Arc::clone(database.space());
+        let group = Group::start(&format!("partition-{id}"), partition, queue, space)
             .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Self { group, directory })
     }
@@ -383,6 +405,27 @@ fn is_write(entry: &Entry) -> bool {
         entry.command,
         Some(Command::BeginGeneration(_) | Command::RetireGeneration(_) | Command::DropIndex(_))
     )
+}
+
+/// How far an entry may go into what is kept free on the disk. Items are committed after their rows were let in, and
+/// half of an upsert helps nobody.
+fn purpose_of(entry: &Entry) -> Purpose {
+    match entry.command {
+        Some(Command::CommitItems(_) | Command::PromoteItems(_) | Command::DropWriteKeys(_)) => {
+            Purpose::Finish
+        }
+        Some(Command::DeleteItems(_) | Command::RetireGeneration(_) | Command::DropIndex(_)) => {
+            Purpose::Relieve
+        }
+        _ => Purpose::Grow,
+    }
+}
+
+fn disk_full(full: Full) -> ShardError {
+    ShardError::DiskFull {
+        free_bytes: full.free_bytes,
+        needed_bytes: full.needed_bytes,
+    }
 }
 
 /// What an entry deletes whole.

@@ -17,6 +17,7 @@ pub mod life;
 pub mod oracle;
 pub mod random;
 pub mod server;
+pub mod small_disk;
 pub mod users;
 pub mod venv;
 pub mod victim;

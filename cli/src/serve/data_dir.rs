@@ -22,6 +22,11 @@ pub(crate) enum DataDirError {
         /// What was refused.
         cause: std::io::Error,
     },
+    /// Another process has it open.
+    #[error(
+        "{0} is in use: another process holds this data directory; stop that process, or choose another --data-dir"
+    )]
+    InUse(PathBuf),
     /// There is something, but not ours.
     #[error("{0} holds other files than Sealdex's; choose an empty --data-dir")]
     NotOurs(PathBuf),
@@ -82,6 +87,8 @@ pub(crate) struct DataDir {
     path: PathBuf,
     partitions: u16,
     deployment: [u8; 16],
+    /// Locked as long as it is open, so that no second process comes in.
+    _locked: fs::File,
 }
 
 impl DataDir {
@@ -92,6 +99,7 @@ impl DataDir {
             cause,
         };
         fs::create_dir_all(path).map_err(refused)?;
+        let locked = lock(path)?;
         let file = path.join(DESCRIPTION_FILE);
         let description: Description = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| DataDirError::Format(path.to_owned()))?,
@@ -123,6 +131,7 @@ impl DataDir {
             path: path.to_owned(),
             partitions: has,
             deployment,
+            _locked: locked,
         })
     }
 
@@ -152,6 +161,18 @@ impl DataDir {
     }
 }
 
+/// Takes the directory for this process. Where the file system knows no such lock, the storage engine's own still holds.
+fn lock(path: &Path) -> Result<fs::File, DataDirError> {
+    let directory = fs::File::open(path).map_err(|cause| DataDirError::Io {
+        path: path.to_owned(),
+        cause,
+    })?;
+    match directory.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
+        _ => Ok(directory),
+    }
+}
+
 fn unfinished() -> String {
     format!("{DESCRIPTION_FILE}.new")
 }
@@ -176,19 +197,28 @@ mod tests {
         assert_eq!(DataDir::open(dir.path(), Some(7)).unwrap().partitions(), 7);
         let again = DataDir::open(dir.path(), None).unwrap();
         assert_eq!(again.partitions(), 7);
-        assert_eq!(
-            again.deployment(),
-            DataDir::open(dir.path(), None).unwrap().deployment()
-        );
+        let deployment = again.deployment();
+        drop(again);
+        assert_eq!(deployment, DataDir::open(dir.path(), None).unwrap().deployment());
         let other = tempfile::tempdir().unwrap();
         assert_ne!(
-            again.deployment(),
+            deployment,
             DataDir::open(other.path(), None).unwrap().deployment()
         );
         assert!(matches!(
             DataDir::open(dir.path(), Some(4)),
             Err(DataDirError::Partitions { has: 7, .. })
         ));
+    }
+
+    #[test]
+    fn it_belongs_to_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), None).unwrap();
+        let refused = DataDir::open(dir.path(), None).err().unwrap();
+        assert!(matches!(refused, DataDirError::InUse(_)), "{refused}");
+        drop(first);
+        DataDir::open(dir.path(), None).unwrap();
     }
 
     /// A description whose repetition says another digit or number.

@@ -98,6 +98,14 @@ impl ShardClient for LocalShard {
         self.node.inbox(request).await
     }
 
+    async fn block_bytes(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+        self.node.block_bytes(partition, index).await
+    }
+
+    async fn check_room(&self, bytes: u64) -> Result<(), ShardError> {
+        self.node.check_room(bytes)
+    }
+
     async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
         self.node.indexes(partition).await
     }

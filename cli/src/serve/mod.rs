@@ -70,6 +70,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_BLOCK_CACHE_MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
     block_cache_mib: u32,
 
+    /// Free disk space that is kept back, MiB: writes are refused (507) before it is touched, deletions may use it. By
+    /// default 2 % of the disk, at least 128 and at most 1024; 0 refuses nothing
+    #[arg(long, env = "SEALDEX_DISK_RESERVE_MIB")]
+    disk_reserve_mib: Option<u32>,
+
     /// Largest request body, MiB
     #[arg(long, env = "SEALDEX_BODY_MAX_MIB", default_value_t = (limits::BODY_BYTES_MAX >> 20) as u32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     body_max_mib: u32,
@@ -130,6 +135,9 @@ pub(crate) enum ServeError {
     /// Storage cannot be opened.
     #[error("cannot open the data directory: {0}")]
     Storage(String),
+    /// Storage cannot be opened because its disk is full.
+    #[error("cannot open {0}: its disk is full; free some MiB on it and start again, nothing is lost ({1})")]
+    DiskFull(PathBuf, String),
     /// The log filter does not parse.
     #[error("--log: {0}")]
     LogFilter(String),
@@ -210,17 +218,19 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         0 => std::thread::available_parallelism()?.get(),
         n => n as usize,
     };
+    let disk_reserve_bytes = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
     let options = Options {
         path: data_dir.shard(),
         partitions: data_dir.partitions(),
         block_cache_bytes: (args.block_cache_mib as usize) << 20,
         threads,
         queue: REQUESTS_QUEUED,
+        disk_reserve_bytes,
     };
     let node = tokio::task::spawn_blocking(move || Node::open(options))
         .await
         .map_err(|e| ServeError::Storage(e.to_string()))?
-        .map_err(|e| ServeError::Storage(e.to_string()))?;
+        .map_err(|e| not_opened(&data_dir, e.to_string()))?;
     let node = Arc::new(node);
     let settings = Settings {
         partitions: data_dir.partitions(),
@@ -231,6 +241,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
         recall_target: args.recall_target,
         reseal_bytes_per_second: u64::from(args.rotation_mib_per_second) << 20,
+        disk_reserve_bytes,
         ..Settings::new(data_dir.catalog())
     };
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
@@ -240,7 +251,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         key_ring.clone(),
     )
     .await
-    .map_err(|e| ServeError::Storage(e.context().unwrap_or(e.detail()).to_owned()))?;
+    .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     let server = ServerOptions {
@@ -261,6 +272,14 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     service.stop().await;
     node.close().await;
     Ok(())
+}
+
+fn not_opened(data_dir: &DataDir, reason: String) -> ServeError {
+    if reason.contains("No space left on device") {
+        ServeError::DiskFull(data_dir.path().to_owned(), reason)
+    } else {
+        ServeError::Storage(reason)
+    }
 }
 
 /// Reads the key registry again whenever the process gets a SIGHUP.

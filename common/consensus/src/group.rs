@@ -1,7 +1,7 @@
 //! The handle of a group: its bounded queue and its end. What happens behind the queue is in `writer`.
 
 use crate::writer::{self, Message, Proposal};
-use crate::{StateMachine, StorageFault};
+use crate::{Full, Purpose, Space, StateMachine, StorageFault};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -13,6 +13,7 @@ const QUEUED_KIB_MAX: u32 = 128 * 1024;
 pub struct Group<S: StateMachine> {
     queue: mpsc::Sender<Message<S::Reply>>,
     room: Arc<Semaphore>,
+    space: Arc<Space>,
     ended: watch::Receiver<()>,
 }
 
@@ -22,22 +23,26 @@ pub enum ProposeError {
     /// The queue is full: nothing was proposed, and the same proposal may go through later.
     #[error("too many proposals are waiting")]
     Busy,
+    /// The disk is too full for it: nothing was proposed.
+    #[error("{0}")]
+    Full(#[from] Full),
     /// The group is stopping. Whether the entry was applied is unknown.
     #[error("the group is stopping")]
     Stopped,
 }
 
 impl<S: StateMachine> Group<S> {
-    /// Starts the group's writer thread under `name`. At most `queue` proposals wait for it. The first storage fault
-    /// ends the process.
-    pub fn start(name: &str, state_machine: S, queue: usize) -> std::io::Result<Self> {
-        Self::start_with(name, state_machine, queue, end_process)
+    /// Starts the group's writer thread under `name`. At most `queue` proposals wait for it, and they must fit into
+    /// `space`. The first storage fault ends the process.
+    pub fn start(name: &str, state_machine: S, queue: usize, space: Arc<Space>) -> std::io::Result<Self> {
+        Self::start_with(name, state_machine, queue, space, end_process)
     }
 
     fn start_with(
         name: &str,
         state_machine: S,
         queue: usize,
+        space: Arc<Space>,
         on_fault: impl FnOnce(&StorageFault) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(queue.max(1));
@@ -51,6 +56,7 @@ impl<S: StateMachine> Group<S> {
         Ok(Self {
             queue: sender,
             room: Arc::new(Semaphore::new(QUEUED_KIB_MAX as usize)),
+            space,
             ended,
         })
     }
@@ -58,7 +64,8 @@ impl<S: StateMachine> Group<S> {
     /// Proposes an entry and waits until it is durable and applied.
     ///
     /// A caller that stops waiting does not take its proposal back.
-    pub async fn propose(&self, payload: Bytes) -> Result<S::Reply, ProposeError> {
+    pub async fn propose(&self, purpose: Purpose, payload: Bytes) -> Result<S::Reply, ProposeError> {
+        let admitted = self.space.admit(purpose, payload.len() as u64)?;
         let kib = u32::try_from(payload.len() / 1024 + 1)
             .unwrap_or(u32::MAX)
             .min(QUEUED_KIB_MAX);
@@ -67,7 +74,12 @@ impl<S: StateMachine> Group<S> {
             .map_err(|_| ProposeError::Busy)?;
         let (reply, answer) = oneshot::channel();
         self.queue
-            .try_send(Message::Propose(Proposal { payload, reply, room }))
+            .try_send(Message::Propose(Proposal {
+                payload,
+                reply,
+                room,
+                admitted,
+            }))
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
                 mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped,
@@ -130,6 +142,11 @@ mod tests {
         }
     }
 
+    /// Of a disk that lets every write in.
+    fn space() -> Arc<Space> {
+        Arc::new(Space::open(&std::env::temp_dir(), Some(0)).unwrap())
+    }
+
     fn counter() -> Counter {
         Counter {
             applied: 7,
@@ -140,10 +157,13 @@ mod tests {
 
     #[tokio::test]
     async fn entries_are_numbered_from_the_last_applied_one() {
-        let group = Group::start("numbers", counter(), 4).unwrap();
+        let group = Group::start("numbers", counter(), 4, space()).unwrap();
         for n in 8..20 {
             let payload = Bytes::from(vec![n as u8]);
-            assert_eq!(group.propose(payload.clone()).await, Ok((n, payload)));
+            assert_eq!(
+                group.propose(Purpose::Grow, payload.clone()).await,
+                Ok((n, payload))
+            );
         }
         group.stop().await;
     }
@@ -157,7 +177,7 @@ mod tests {
             batches: Arc::clone(&batches),
             ..counter()
         };
-        let group = Arc::new(Group::start("busy", machine, queue).unwrap());
+        let group = Arc::new(Group::start("busy", machine, queue, space()).unwrap());
         spawn(&group, 1);
         while batches.lock().is_empty() {
             tokio::task::yield_now().await;
@@ -170,7 +190,7 @@ mod tests {
     fn spawn(group: &Arc<Group<Counter>>, proposals: u8) -> Vec<Answer> {
         let propose = |n| {
             let group = Arc::clone(group);
-            tokio::spawn(async move { group.propose(Bytes::from(vec![n])).await })
+            tokio::spawn(async move { group.propose(Purpose::Grow, Bytes::from(vec![n])).await })
         };
         (0..proposals).map(propose).collect()
     }
@@ -199,7 +219,10 @@ mod tests {
         while group.queue.capacity() != 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(group.propose(Bytes::new()).await, Err(ProposeError::Busy));
+        assert_eq!(
+            group.propose(Purpose::Grow, Bytes::new()).await,
+            Err(ProposeError::Busy)
+        );
         drop(allow);
         for proposal in waiting {
             assert!(proposal.await.unwrap().is_ok());
@@ -217,22 +240,29 @@ mod tests {
                     ..counter()
                 },
                 64,
+                space(),
             )
             .unwrap(),
         );
         let large = Bytes::from(vec![0; QUEUED_KIB_MAX as usize * 1024 + 5]);
         let first = tokio::spawn({
             let (group, large) = (Arc::clone(&group), large.clone());
-            async move { group.propose(large).await.map(|(index, _)| index) }
+            async move { group.propose(Purpose::Grow, large).await.map(|(index, _)| index) }
         });
         while group.room.available_permits() != 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(group.propose(Bytes::new()).await, Err(ProposeError::Busy));
+        assert_eq!(
+            group.propose(Purpose::Grow, Bytes::new()).await,
+            Err(ProposeError::Busy)
+        );
         allow.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(8));
         allow.send(()).unwrap();
-        assert_eq!(group.propose(large).await.map(|(index, _)| index), Ok(9));
+        assert_eq!(
+            group.propose(Purpose::Grow, large).await.map(|(index, _)| index),
+            Ok(9)
+        );
     }
 
     #[tokio::test]
@@ -248,7 +278,10 @@ mod tests {
         for proposal in waiting {
             assert!(proposal.await.unwrap().is_ok());
         }
-        assert_eq!(group.propose(Bytes::new()).await, Err(ProposeError::Stopped));
+        assert_eq!(
+            group.propose(Purpose::Grow, Bytes::new()).await,
+            Err(ProposeError::Stopped)
+        );
     }
 
     #[tokio::test]
@@ -257,10 +290,10 @@ mod tests {
             let seen = Arc::new(Mutex::new(None));
             let report = Arc::clone(&seen);
             let on_fault = move |fault: &StorageFault| *report.lock() = Some(fault.reason.clone());
-            let group = Group::start_with("fault", counter(), 4, on_fault).unwrap();
-            assert!(group.propose(Bytes::new()).await.is_ok());
+            let group = Group::start_with("fault", counter(), 4, space(), on_fault).unwrap();
+            assert!(group.propose(Purpose::Grow, Bytes::new()).await.is_ok());
             assert_eq!(
-                group.propose(Bytes::from(payload)).await,
+                group.propose(Purpose::Grow, Bytes::from(payload)).await,
                 Err(ProposeError::Stopped)
             );
             group.stop().await;

@@ -11,10 +11,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod group;
+mod space;
 mod state_machine;
 mod watermark;
 mod writer;
 
 pub use group::{Group, ProposeError};
+pub use space::{Full, Purpose, Space};
 pub use state_machine::{Entry, LogIndex, StateMachine, StorageFault};
 pub use watermark::{Watermark, WatermarkError};

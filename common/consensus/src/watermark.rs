@@ -63,6 +63,7 @@ impl Watermark {
         // The file's name has to survive a power cut too.
         File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
         let slot_bytes = (groups * PAIR_BYTES).next_multiple_of(SLOT_ALIGNMENT);
+        take_room(&file, 2 * slot_bytes as u64);
         let slots = [
             read_slot(&file, 0, slot_bytes, groups)?,
             read_slot(&file, slot_bytes as u64, slot_bytes, groups)?,
@@ -151,6 +152,18 @@ pub enum WatermarkError {
     /// The file cannot be read or written.
     #[error("the watermark file: {0}")]
     Io(#[from] io::Error),
+}
+
+/// Fills the file up with zeros, which say nothing, so that no later write of it can meet a full disk. If the disk is
+/// full already, that write will tell.
+fn take_room(file: &File, bytes: u64) {
+    let written = file.metadata().map_or(bytes, |file| file.len());
+    if written < bytes {
+        let taken = file.write_all_at(&vec![0; (bytes - written) as usize], written);
+        if let Err(error) = taken.and_then(|()| file.sync_all()) {
+            tracing::warn!(%error, "no room could be set aside for the watermark");
+        }
+    }
 }
 
 /// Zero for a group of which the slot does not say anything whole.

@@ -1,5 +1,6 @@
 //! The one thread of a group: takes what waits, applies it as one batch, answers. Knows nothing of what is applied.
 
+use crate::space::Admitted;
 use crate::{Entry, StateMachine, StorageFault};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,8 @@ pub(crate) struct Proposal<R> {
     pub(crate) reply: oneshot::Sender<R>,
     /// The payload's share of the bytes that may wait; given back once it is applied.
     pub(crate) room: OwnedSemaphorePermit,
+    /// Its share of the disk that is spoken for; given back at the same time.
+    pub(crate) admitted: Admitted,
 }
 
 /// Applies until the queue is closed and empty. The state machine is dropped before this returns.
@@ -62,10 +65,16 @@ fn apply<S: StateMachine>(state_machine: &mut S, batch: Vec<Proposal<S::Reply>>)
     let mut index = state_machine.applied();
     let mut entries = Vec::with_capacity(batch.len());
     let mut waiting = Vec::with_capacity(batch.len());
-    for Proposal { payload, reply, room } in batch {
+    for Proposal {
+        payload,
+        reply,
+        room,
+        admitted,
+    } in batch
+    {
         index = index.next();
         entries.push(Entry { index, payload });
-        waiting.push((reply, room));
+        waiting.push((reply, (room, admitted)));
     }
     let apply = AssertUnwindSafe(|| {
         let replies = state_machine.apply(&entries)?;

@@ -24,6 +24,8 @@ pub enum ErrorCode {
     Timeout,
     /// Too much is under way; the same request may go through later.
     Busy,
+    /// The disk is too full for what the request would write. What it holds can be read and deleted.
+    DiskFull,
     /// A stored record is damaged. Never a wrong answer instead.
     Corrupt,
     /// Something that the request depends on, and that is not ours, refuses: a key that was disabled, a role that was withdrawn.
@@ -38,7 +40,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The HTTP status, RFC 9110.
+    /// The HTTP status: RFC 9110, and RFC 4918 for the full disk.
     pub fn http_status(self) -> u16 {
         match self {
             ErrorCode::Invalid => 400,
@@ -52,6 +54,7 @@ impl ErrorCode {
             ErrorCode::Corrupt | ErrorCode::Internal => 500,
             ErrorCode::Upstream => 502,
             ErrorCode::Busy | ErrorCode::Unavailable { .. } => 503,
+            ErrorCode::DiskFull => 507,
         }
     }
 
@@ -63,7 +66,7 @@ impl ErrorCode {
             ErrorCode::NotFound => 5,
             ErrorCode::Conflict => 6,
             ErrorCode::Forbidden => 7,
-            ErrorCode::TooLarge | ErrorCode::TooOften { .. } => 8,
+            ErrorCode::TooLarge | ErrorCode::TooOften { .. } | ErrorCode::DiskFull => 8,
             ErrorCode::Upstream => 9,
             ErrorCode::Internal => 13,
             ErrorCode::Busy | ErrorCode::Unavailable { .. } => 14,
@@ -92,6 +95,7 @@ mod tests {
     fn what_others_refuse_is_told_from_what_they_leave_unanswered() {
         assert_eq!(ErrorCode::Upstream.http_status(), 502);
         assert_eq!(ErrorCode::Upstream.retry_after_seconds(), None);
+        assert_eq!(ErrorCode::DiskFull.http_status(), 507);
         let down = ErrorCode::Unavailable {
             retry_after_seconds: 5,
         };
@@ -112,6 +116,7 @@ mod tests {
             },
             ErrorCode::Timeout,
             ErrorCode::Busy,
+            ErrorCode::DiskFull,
             ErrorCode::Corrupt,
             ErrorCode::Upstream,
             ErrorCode::Unavailable {

@@ -316,6 +316,14 @@ pub enum ShardError {
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopped,
+    /// The node's disk is too full for what was to be written. Nothing was.
+    #[error("the disk has {free_bytes} bytes free of {needed_bytes} needed")]
+    DiskFull {
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes that have to be free for this write.
+        needed_bytes: u64,
+    },
     /// A stored record did not open or parse. The context names the kind of record, never its contents.
     #[error("a stored record is damaged: {0}")]
     Corrupt(&'static str),
@@ -339,6 +347,7 @@ impl ShardError {
             | ShardError::Stopped
             | ShardError::LeaseRequired
             | ShardError::StaleGeneration => ErrorCode::Busy,
+            ShardError::DiskFull { .. } => ErrorCode::DiskFull,
             ShardError::Corrupt(_) => ErrorCode::Corrupt,
             ShardError::BlocksGone
             | ShardError::Storage(_)

@@ -3,14 +3,23 @@
 use super::catalog_codec::{decode_command, decode_record, encode_command, encode_record};
 use crate::domain::{Catalog, Command, IndexRecord, Rejection};
 use parking_lot::RwLock;
-use rocksdb::{DB, DBRecoveryMode, Options, WriteBatch, WriteOptions};
-use sealdex_consensus::{Entry, Group, LogIndex, ProposeError, StateMachine, StorageFault, Watermark};
+use rocksdb::{DB, DBRecoveryMode, ErrorKind, Options, WriteBatch, WriteOptions};
+use sealdex_consensus::{
+    Entry, Full, Group, LogIndex, ProposeError, Purpose, Space, StateMachine, StorageFault, Watermark,
+};
 use std::path::Path;
 use std::sync::Arc;
 
 const APPLIED_KEY: &[u8] = b"applied";
 const INDEX_PREFIX: &[u8] = b"index/";
 const QUEUE: usize = 256;
+
+/// The catalogue is small, and so may be what its engine takes in memory and on disk beforehand.
+const MEMTABLE_BYTES: usize = 1024 * 1024;
+const PREALLOCATED_BYTES: usize = 64 * 1024;
+
+/// Free space that a start without giving up the headroom takes.
+const START_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The catalogue is the only group in its database.
 const GROUP: usize = 0;
@@ -24,6 +33,9 @@ pub enum CatalogError {
     /// Too much is under way.
     #[error("too many changes are under way")]
     Busy,
+    /// The disk is too full for it. The catalogue is as it was.
+    #[error("{0}")]
+    Full(Full),
     /// The server is stopping.
     #[error("the catalogue is stopping")]
     Stopped,
@@ -36,16 +48,21 @@ pub enum CatalogError {
 pub struct CatalogHandle {
     view: Arc<RwLock<Catalog>>,
     group: Group<CatalogStore>,
+    space: Arc<Space>,
 }
 
 impl CatalogHandle {
-    /// Opens the catalogue in `path`, making it if there is none. Blocks; call it before serving.
-    pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let store = CatalogStore::open(path)?;
+    /// Opens the catalogue in `path`, making it if there is none. So many bytes of the disk are kept free for what must
+    /// go on when it is almost full; `None` chooses by the size of the disk. Blocks; call it before serving.
+    pub fn open(path: &Path, disk_reserve_bytes: Option<u64>) -> Result<Self, CatalogError> {
+        let space =
+            Space::open(path, disk_reserve_bytes).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        let space = Arc::new(space);
+        let store = CatalogStore::open(path, space.clone())?;
         let view = store.view.clone();
-        let group =
-            Group::start("catalog", store, QUEUE).map_err(|e| CatalogError::Storage(e.to_string()))?;
-        Ok(Self { view, group })
+        let group = Group::start("catalog", store, QUEUE, space.clone())
+            .map_err(|e| CatalogError::Storage(e.to_string()))?;
+        Ok(Self { view, group, space })
     }
 
     /// The index of that name.
@@ -60,8 +77,10 @@ impl CatalogHandle {
 
     /// Changes the catalogue; returns when the change is durable. See [`Catalog::apply`] for what comes back.
     pub async fn change(&self, command: Command) -> Result<Arc<IndexRecord>, CatalogError> {
-        match self.group.propose(encode_command(&command).into()).await {
+        let payload = encode_command(&command).into();
+        match self.group.propose(purpose_of(&command), payload).await {
             Ok(reply) => reply,
+            Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
             Err(ProposeError::Busy) => Err(CatalogError::Busy),
             Err(ProposeError::Stopped) => Err(CatalogError::Stopped),
         }
@@ -69,27 +88,56 @@ impl CatalogHandle {
 
     /// Finishes what is under way and closes the log.
     pub async fn stop(&self) {
+        self.space.close();
         self.group.stop().await;
+    }
+}
+
+/// How far a change may go into what is kept free on the disk.
+fn purpose_of(command: &Command) -> Purpose {
+    match command {
+        Command::Create(_)
+        | Command::SetUntrainedModel { .. }
+        | Command::FixDimension { .. }
+        | Command::BeginTraining { .. }
+        | Command::AddUser { .. }
+        | Command::Rewrap { .. }
+        | Command::BeginEpoch { .. } => Purpose::Grow,
+        Command::FinishTraining { .. } | Command::SwitchEpoch { .. } | Command::FinishEpoch { .. } => {
+            Purpose::Finish
+        }
+        Command::Delete { .. }
+        | Command::AbortTraining { .. }
+        | Command::RemoveUser { .. }
+        | Command::ForgetGeneration { .. } => Purpose::Relieve,
     }
 }
 
 struct CatalogStore {
     db: DB,
+    space: Arc<Space>,
+    /// What was deleted may still be in some file.
+    unpurged: bool,
     watermark: Watermark,
     applied: LogIndex,
     view: Arc<RwLock<Catalog>>,
 }
 
 impl CatalogStore {
-    fn open(path: &Path) -> Result<Self, CatalogError> {
+    fn open(path: &Path, space: Arc<Space>) -> Result<Self, CatalogError> {
+        if !space.has(START_BYTES) {
+            space.give_headroom();
+        }
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_paranoid_checks(true);
         options.set_keep_log_file_num(4);
+        options.set_write_buffer_size(MEMTABLE_BYTES);
+        options.set_manifest_preallocation_size(PREALLOCATED_BYTES);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_track_and_verify_wals_in_manifest(true);
-        std::fs::create_dir_all(path).map_err(|e| CatalogError::Storage(e.to_string()))?;
         let db = DB::open(&options, path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        space.keep_headroom();
         let applied = match db
             .get(APPLIED_KEY)
             .map_err(|e| CatalogError::Storage(e.to_string()))?
@@ -113,6 +161,8 @@ impl CatalogStore {
         }
         Ok(Self {
             db,
+            space,
+            unpurged: false,
             watermark,
             applied,
             view: Arc::new(RwLock::new(Catalog::restore(records))),
@@ -126,7 +176,6 @@ impl StateMachine for CatalogStore {
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Self::Reply>, StorageFault> {
         let mut catalog = self.view.read().clone();
         let mut batch = WriteBatch::default();
-        let mut erased = false;
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             self.applied = entry.index;
@@ -141,7 +190,7 @@ impl StateMachine for CatalogStore {
                     let outcome = catalog.apply(command).map_err(CatalogError::Rejected);
                     if let Ok(record) = &outcome {
                         let key = [INDEX_PREFIX, &record.id.0.to_be_bytes()].concat();
-                        erased |= erases;
+                        self.unpurged |= erases;
                         if deletes {
                             batch.delete(key);
                         } else {
@@ -155,15 +204,17 @@ impl StateMachine for CatalogStore {
         batch.put(APPLIED_KEY, self.applied.0.to_be_bytes());
         let mut durable = WriteOptions::default();
         durable.set_sync(true);
-        self.db.write_opt(batch, &durable).map_err(|e| StorageFault {
+        let write = || self.db.write_opt(WriteBatch::from_data(batch.data()), &durable);
+        self.space.outlast(is_full, write).map_err(|e| StorageFault {
             reason: e.to_string(),
         })?;
         self.watermark
             .reached(GROUP, self.applied)
             .map_err(|reason| StorageFault { reason })?;
-        if erased {
+        if self.unpurged {
             self.purge()?;
         }
+        self.space.keep_headroom();
         *self.view.write() = catalog;
         Ok(replies)
     }
@@ -174,14 +225,30 @@ impl StateMachine for CatalogStore {
 }
 
 impl CatalogStore {
-    /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them.
-    fn purge(&self) -> Result<(), StorageFault> {
-        self.db.flush().map_err(|e| StorageFault {
-            reason: e.to_string(),
-        })?;
-        self.db.compact_range::<&[u8], &[u8]>(None, None);
+    /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them. On a full disk
+    /// that is made up for with the next change.
+    fn purge(&mut self) -> Result<(), StorageFault> {
+        match self.db.flush() {
+            Ok(()) => {
+                self.db.compact_range::<&[u8], &[u8]>(None, None);
+                self.unpurged = false;
+            }
+            Err(e) if is_full(&e) => {
+                tracing::warn!("the disk is full: sealed keys that were erased stay in a file for now")
+            }
+            Err(e) => {
+                return Err(StorageFault {
+                    reason: e.to_string(),
+                });
+            }
+        }
         Ok(())
     }
+}
+
+/// RocksDB's word for ENOSPC, of a write itself or of a flush that stopped all writes.
+fn is_full(error: &rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::IOError && AsRef::<str>::as_ref(error).contains("No space left on device")
 }
 
 #[cfg(test)]
@@ -227,7 +294,7 @@ mod tests {
     async fn what_was_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         {
-            let catalog = CatalogHandle::open(dir.path()).unwrap();
+            let catalog = CatalogHandle::open(dir.path(), Some(0)).unwrap();
             catalog.change(index("b", 2, b"")).await.unwrap();
             catalog.change(index("a", 1, b"")).await.unwrap();
             let again = catalog.change(index("a", 3, b"")).await;
@@ -241,7 +308,7 @@ mod tests {
                 .unwrap();
             catalog.stop().await;
         }
-        let catalog = CatalogHandle::open(dir.path()).unwrap();
+        let catalog = CatalogHandle::open(dir.path(), Some(0)).unwrap();
         let names: Vec<String> = catalog.all().iter().map(|record| record.name.clone()).collect();
         assert_eq!(names, ["a"]);
         catalog.stop().await;
@@ -257,7 +324,7 @@ mod tests {
                 bytes.windows(bundle.len()).any(|window| window == bundle)
             })
         };
-        let catalog = CatalogHandle::open(dir.path()).unwrap();
+        let catalog = CatalogHandle::open(dir.path(), Some(0)).unwrap();
         catalog.change(index("a", 1, bundle)).await.unwrap();
         assert!(found());
         catalog

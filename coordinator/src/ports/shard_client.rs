@@ -73,6 +73,12 @@ pub trait ShardClient: Send + Sync {
     /// What waits in the inbox of an index in a partition, still sealed.
     async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError>;
 
+    /// Bytes of the blocks of an index in a partition.
+    async fn block_bytes(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError>;
+
+    /// Refuses what is about to write so many bytes if there is no room for it on the disks of the shards.
+    async fn check_room(&self, bytes: u64) -> Result<(), ShardError>;
+
     /// Indexes that a partition knows.
     async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError>;
 }

@@ -89,8 +89,32 @@ impl From<KmsError> for ServiceError {
     }
 }
 
+impl ServiceError {
+    /// The disk is too full for what the request would write.
+    pub(super) fn disk_full(free_bytes: u64, needed_bytes: u64) -> Self {
+        let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        Self::new(
+            ErrorCode::DiskFull,
+            format!(
+                "The disk that holds the data directory is almost full, so nothing was written: {} MiB are free, {} MiB \
+                 have to be. Free space on it, delete items or indexes, or move the data directory to a larger disk; \
+                 writes go on then by themselves. Queries and deletions go on meanwhile.",
+                free_bytes / (1024 * 1024),
+                mib(needed_bytes)
+            ),
+        )
+    }
+}
+
 impl From<ShardError> for ServiceError {
     fn from(error: ShardError) -> Self {
+        if let ShardError::DiskFull {
+            free_bytes,
+            needed_bytes,
+        } = error
+        {
+            return Self::disk_full(free_bytes, needed_bytes);
+        }
         let code = error.code();
         let detail = match code {
             _ if error == ShardError::StaleGeneration => {

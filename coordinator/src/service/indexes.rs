@@ -52,12 +52,19 @@ impl Service {
             retiring: Vec::new(),
             next_generation: Generation(FIRST_GENERATION.0 + 1),
         };
-        self.begin_generation(&record, FIRST_GENERATION).await?;
-        if let Err(error) = self.catalog.change(Command::Create(Box::new(record))).await {
+        let begun = self.begin_generation(&record, FIRST_GENERATION).await;
+        let made = match begun {
+            Ok(()) => self
+                .catalog
+                .change(Command::Create(Box::new(record)))
+                .await
+                .map_err(ServiceError::from),
+            Err(error) => Err(error),
+        };
+        if made.is_err() {
             self.drop_rows(id).await?;
-            return Err(error.into());
         }
-        Ok(())
+        made.map(drop)
     }
 
     /// The names of all indexes, in bytewise order.

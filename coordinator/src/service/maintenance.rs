@@ -109,6 +109,8 @@ async fn work(fanout: Fanout, mut tasks: mpsc::Receiver<Task>, stopping: Arc<Not
                 // The index or the generation went away meanwhile, or another fold was first: nothing is lost.
                 Ok(())
                 | Err(ShardError::UnknownIndex | ShardError::StaleGeneration | ShardError::BlocksGone) => {}
+                // Folded when they are written to again, and that is when there is room again.
+                Err(ShardError::DiskFull { .. }) => {}
                 Err(error) => tracing::warn!(%error, "fold failed"),
             }
         }

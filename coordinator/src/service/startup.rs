@@ -14,11 +14,12 @@ use crate::adapters::{CatalogError, CatalogHandle};
 use crate::auth::Attempts;
 use crate::domain::{Command, IndexRecord, Rejection};
 use crate::ports::{KmsError, ShardClient};
+use parking_lot::Mutex;
 use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
 use sealdex_index::dataplane::ShardError;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{BeginGeneration, DropIndex, Entry, RetireGeneration, entry};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub training_memory_mib: usize,
     /// How fast records are sealed again under a new key epoch, bytes per second; 0 as fast as it goes.
     pub reseal_bytes_per_second: u64,
+    /// Free space on the catalogue's disk that is kept back; see [`CatalogHandle::open`].
+    pub disk_reserve_bytes: Option<u64>,
 }
 
 impl Settings {
@@ -75,6 +78,7 @@ impl Settings {
             recall_target: 0.95,
             training_memory_mib: 1024,
             reseal_bytes_per_second: 32 << 20,
+            disk_reserve_bytes: None,
         }
     }
 }
@@ -98,6 +102,8 @@ pub struct Service {
     pub(crate) trainer: Trainer,
     pub(crate) promoter: Promoter,
     pub(crate) rotations: Rotations,
+    /// Indexes that are in no catalogue, and whose rows are to be dropped.
+    forsaken: Mutex<BTreeSet<IndexId>>,
 }
 
 impl Service {
@@ -108,8 +114,8 @@ impl Service {
         shards: Arc<dyn ShardClient>,
         key_ring: Arc<KeyRing>,
     ) -> Result<Arc<Self>, ServiceError> {
-        let path = settings.catalog_path.clone();
-        let catalog = tokio::task::spawn_blocking(move || CatalogHandle::open(&path))
+        let (path, reserve) = (settings.catalog_path.clone(), settings.disk_reserve_bytes);
+        let catalog = tokio::task::spawn_blocking(move || CatalogHandle::open(&path, reserve))
             .await
             .map_err(|e| ServiceError::internal(e.to_string()))??;
         let placement = Arc::new(Placement::new(settings.partitions));
@@ -133,11 +139,10 @@ impl Service {
             cpu,
             training_cpu,
             custodian,
+            forsaken: Mutex::default(),
         });
-        service.drop_unknown_indexes().await?;
-        for record in service.catalog.all() {
-            service.abandon_training(&record).await?;
-        }
+        service.find_unknown_indexes().await?;
+        service.tidy().await?;
         service.promoter.start(Arc::downgrade(&service));
         service.clone().spawn_sweeper();
         service.spawn_resumer();
@@ -185,10 +190,35 @@ impl Service {
             .await
     }
 
-    /// Drops an index's rows everywhere. Its catalogue record, and with it its keys, are gone already.
+    /// Drops an index's rows everywhere. Its catalogue record, and with it its keys, are gone already. If a disk is too
+    /// full even for that, it is done later.
     pub(crate) async fn drop_rows(&self, index: IndexId) -> Result<(), ServiceError> {
-        self.everywhere(index, entry::Command::DropIndex(DropIndex {}))
-            .await
+        self.forsaken.lock().insert(index);
+        let dropped = self.everywhere(index, entry::Command::DropIndex(DropIndex {}));
+        if unless_full(dropped.await)?.is_some() {
+            self.forsaken.lock().remove(&index);
+        }
+        Ok(())
+    }
+
+    /// Puts right what a crash, a failure or a full disk left half way: rows of indexes that are in no catalogue,
+    /// trainings that nobody is at, generations not yet dropped. What a disk is too full for is left for the next time.
+    async fn tidy(&self) -> Result<(), ServiceError> {
+        let forsaken: Vec<IndexId> = self.forsaken.lock().iter().copied().collect();
+        for index in forsaken {
+            self.drop_rows(index).await?;
+        }
+        for record in self.catalog.all() {
+            if self.trainer.is_waiting(&record.name) {
+                continue;
+            }
+            // Read again: what is half way now, and was not being trained just before, is nobody's.
+            let half_way = |now: &Arc<IndexRecord>| now.building.is_some() || !now.retiring.is_empty();
+            if let Some(now) = self.catalog.get(&record.name).filter(half_way) {
+                unless_full(self.abandon_training(&now).await)?;
+            }
+        }
+        Ok(())
     }
 
     /// Drops the generations of an index that are out of use.
@@ -222,15 +252,13 @@ impl Service {
         self.retire(&record).await
     }
 
-    async fn drop_unknown_indexes(&self) -> Result<(), ServiceError> {
+    /// Before anybody can be making an index.
+    async fn find_unknown_indexes(&self) -> Result<(), ServiceError> {
         let known: HashSet<IndexId> = self.catalog.all().iter().map(|record| record.id).collect();
-        let mut unknown = HashSet::new();
         for partition in self.fanout.placement.partitions() {
             let found = self.fanout.shards.indexes(partition).await?;
-            unknown.extend(found.into_iter().filter(|index| !known.contains(index)));
-        }
-        for index in unknown {
-            self.drop_rows(index).await?;
+            let unknown = found.into_iter().filter(|index| !known.contains(index));
+            self.forsaken.lock().extend(unknown);
         }
         Ok(())
     }
@@ -249,11 +277,22 @@ impl Service {
                     Some(service) => {
                         service.custodian.sweep();
                         service.opened_keys.sweep();
+                        if let Err(error) = service.tidy().await {
+                            tracing::warn!(code = ?error.code(), context = error.context(), "not everything could be tidied up");
+                        }
                     }
                     None => return,
                 }
             }
         });
+    }
+}
+
+/// `None` if a disk was too full for it.
+fn unless_full<T>(outcome: Result<T, ServiceError>) -> Result<Option<T>, ServiceError> {
+    match outcome {
+        Err(error) if error.code() == ErrorCode::DiskFull => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 
@@ -268,6 +307,7 @@ impl From<CatalogError> for ServiceError {
             CatalogError::Rejected(Rejection::DimensionDiffers) => {
                 Self::invalid("The vectors' dimension differs from the index's.")
             }
+            CatalogError::Full(full) => Self::disk_full(full.free_bytes, full.needed_bytes),
             CatalogError::Busy | CatalogError::Stopped => ShardError::Busy.into(),
             CatalogError::Rejected(Rejection::TooManyUsers) => Self::new(
                 ErrorCode::TooLarge,

@@ -57,7 +57,8 @@ impl Trainer {
         Place { trainer: self, name }
     }
 
-    fn is_waiting(&self, name: &str) -> bool {
+    /// Whether somebody trains the index of that name, or is about to.
+    pub(super) fn is_waiting(&self, name: &str) -> bool {
         let waiting = self.waiting.lock();
         waiting.current.as_deref() == Some(name) || waiting.queued.iter().any(|queued| queued == name)
     }
@@ -206,6 +207,7 @@ impl Service {
         let Some(plan) = TrainingPlan::new(&record, items, lesson, &request, &self.settings)? else {
             return Ok(());
         };
+        self.check_room_to_train(&record).await?;
         let model = self.learn(index, &record, plan).await?;
         let building = GenerationRecord {
             generation: model.generation,
@@ -226,6 +228,15 @@ impl Service {
             .lock()
             .retain(|generation, _| *generation == active.active.generation);
         Ok(())
+    }
+
+    /// A new generation is about as large as the old one, which stays until the new one is complete.
+    async fn check_room_to_train(&self, record: &IndexRecord) -> Result<(), ServiceError> {
+        let shards = &self.fanout.shards;
+        let partitions = self.fanout.placement.partitions();
+        let sizes =
+            try_join_all(partitions.map(|partition| shards.block_bytes(partition, record.id))).await?;
+        Ok(shards.check_room(sizes.into_iter().sum()).await?)
     }
 
     /// Learns a model from a sample of the items.

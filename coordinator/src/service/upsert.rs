@@ -83,6 +83,8 @@ impl Service {
                 let plan = plan.clone();
                 self.cpu.run(move || plan(&session, &placement, &models)).await?
             };
+            // All of it, so that what is appended first is not in vain.
+            self.fanout.shards.check_room(plan.bytes()).await?;
             match self.propose_all(session, writer, plan).await {
                 Err(ShardError::StaleGeneration) => tokio::time::sleep(GENERATION_CHANGE_PAUSE).await,
                 outcome => return Ok(outcome?),

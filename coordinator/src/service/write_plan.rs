@@ -4,6 +4,7 @@ use super::Upsert;
 use super::coded_rows::{CodedRows, NewRow, entry_of};
 use super::inbox::Waiting;
 use super::session::{LoadedModel, Session};
+use prost::Message;
 use rayon::prelude::*;
 use sealdex_core::{Generation, IndexId, Op, PartitionId, Placement, Precision};
 use sealdex_crypto::{Aad, DataKeys, RecordKind, random_16};
@@ -27,6 +28,12 @@ struct Rest<'a> {
 }
 
 impl WritePlan {
+    /// Bytes of all entries together.
+    pub(crate) fn bytes(&self) -> u64 {
+        let entries = self.appends.iter().chain(&self.commits);
+        entries.map(|(_, entry)| entry.encoded_len() as u64).sum()
+    }
+
     /// Plans the write of `upsert` into all generations that must have it.
     pub(crate) fn of_upsert(
         session: &Session,

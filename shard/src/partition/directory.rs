@@ -150,6 +150,17 @@ impl Directory {
         Some(self.indexes.read().get(&index)?.state.inbox)
     }
 
+    /// Bytes of all blocks of an index.
+    pub(crate) fn block_bytes(&self, index: IndexId) -> u64 {
+        let indexes = self.indexes.read();
+        let generations = indexes
+            .get(&index)
+            .into_iter()
+            .flat_map(|entry| entry.generations.values());
+        let blocks = generations.flat_map(HashMap::values).flatten();
+        blocks.map(|block| u64::from(block.bytes)).sum()
+    }
+
     /// To be held from before a batch is committed until it is published.
     pub(super) fn writing(&self) -> MutexGuard<'_, ()> {
         self.writing.lock()

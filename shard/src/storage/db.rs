@@ -6,9 +6,10 @@ use rocksdb::{
     ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, SnapshotWithThreadMode,
     WriteBatch, WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
-use sealdex_consensus::StorageFault;
+use sealdex_consensus::{Space, StorageFault};
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
 
 /// Write-ahead log to be read again after a crash: a fraction of a second's work, and little disk beside the data.
 const WAL_BYTES_MAX: u64 = 64 * MIB as u64;
+
+/// Memtables and tables of what is read again from the log, against its bytes there.
+const COPIES_IN_RECOVERY: u64 = 2;
 
 /// Open files at most: 32 GiB of tables before any has to be opened twice.
 const OPEN_FILES_MAX: i32 = 512;
@@ -32,27 +36,51 @@ pub(crate) struct Database {
     db: DB,
     /// Compactions end without having done their work.
     giving_up: AtomicBool,
+    space: Arc<Space>,
 }
 
 /// A value where RocksDB keeps it; nothing is copied.
 pub(crate) type Pinned<'a> = DBPinnableSlice<'a>;
 
 impl Database {
-    /// Opens or creates the database in `directory`. `threads` serve flushes and compactions.
+    /// Opens or creates the database in `directory`, whose disk `space` watches. `threads` serve flushes and compactions.
     pub(crate) fn open(
         directory: &Path,
         block_cache_bytes: usize,
         threads: usize,
+        space: Arc<Space>,
     ) -> Result<Self, ShardError> {
-        std::fs::create_dir_all(directory).map_err(|error| ShardError::Storage(error.to_string()))?;
+        let path = directory.join("db");
         let cache = Cache::new_hyper_clock_cache(block_cache_bytes, 0);
-        let families = Family::ALL.map(|family| family.descriptor(&cache));
-        let db =
-            DB::open_cf_descriptors(&options(threads), directory.join("db"), families).map_err(read_error)?;
+        let mut options = options(threads);
+        let mut memtable_bytes_min = 0;
+        // Recovery moves the log into tables, if there is room for them. If there is not, it stays in the log.
+        let log_bytes = log_bytes(&path);
+        if !space.has(COPIES_IN_RECOVERY * log_bytes) {
+            tracing::warn!(
+                log_bytes,
+                "the disk is almost full: the log of the last run stays a log"
+            );
+            space.give_headroom();
+            options = options
+                .get_options_from_string("avoid_flush_during_recovery=true")
+                .map_err(read_error)?;
+            // A memtable that is full would be flushed all the same.
+            memtable_bytes_min = (COPIES_IN_RECOVERY * log_bytes) as usize;
+        }
+        let families = Family::ALL.map(|family| family.descriptor(&cache, memtable_bytes_min));
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(read_error)?;
+        space.keep_headroom();
         Ok(Self {
             db,
             giving_up: AtomicBool::new(false),
+            space,
         })
+    }
+
+    /// The disk it is on.
+    pub(crate) fn space(&self) -> &Arc<Space> {
+        &self.space
     }
 
     /// A batch to be committed here.
@@ -64,11 +92,14 @@ impl Database {
         }
     }
 
-    /// Writes a batch, all of it or nothing, and syncs it to disk.
+    /// Writes a batch, all of it or nothing, and syncs it to disk. On a full disk it waits until there is room: RocksDB
+    /// takes no write then until it has gone on in a new log, without what it could not write.
     pub(crate) fn commit(&self, batch: WriteBatch) -> Result<(), StorageFault> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.db.write_opt(batch, &options).map_err(|error| StorageFault {
+        let write = || self.db.write_opt(WriteBatch::from_data(batch.data()), &options);
+        let written = self.space.outlast(is_full, write);
+        written.map_err(|error| StorageFault {
             reason: error.to_string(),
         })
     }
@@ -156,7 +187,7 @@ impl Database {
     }
 
     /// Bytes of records that are in memory and in the log, but not yet in tables.
-    pub(super) fn unwritten_bytes(&self) -> u64 {
+    pub(crate) fn unwritten_bytes(&self) -> u64 {
         let of = |family| {
             let bytes = self
                 .db
@@ -274,6 +305,25 @@ fn handle(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
         .expect("every family is created when the database is opened")
 }
 
+/// What is left in the log to be read again, before the database is opened.
+fn log_bytes(path: &Path) -> u64 {
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+    files
+        .filter(|file| {
+            file.path()
+                .extension()
+                .is_some_and(|extension| extension == "log")
+        })
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len())
+        .sum()
+}
+
+/// RocksDB's word for ENOSPC, of a write itself or of a flush that stopped all writes.
+fn is_full(error: &rocksdb::Error) -> bool {
+    error.kind() == ErrorKind::IOError && AsRef::<str>::as_ref(error).contains("No space left on device")
+}
+
 /// Details are logged here, because a damaged file is reported to clients by kind alone.
 fn read_error(error: rocksdb::Error) -> ShardError {
     match error.kind() {
@@ -304,6 +354,7 @@ fn options(threads: usize) -> Options {
     // Tables are written out as they grow, not all at once in front of a log's sync.
     options.set_bytes_per_sync(MIB as u64);
     options.set_log_level(LogLevel::Warn);
+    options.set_manifest_preallocation_size(64 * 1024);
     options.set_keep_log_file_num(4);
     options.set_max_log_file_size(4 * MIB);
     options.set_stats_dump_period_sec(0);
@@ -315,7 +366,8 @@ mod tests {
     use super::*;
 
     fn open(directory: &Path) -> Result<Database, ShardError> {
-        Database::open(directory, 8 * MIB, 2)
+        let space = Arc::new(Space::open(directory, Some(0)).unwrap());
+        Database::open(directory, 8 * MIB, 2, space)
     }
 
     fn put(database: &Database, key: &[u8], value: &[u8]) {

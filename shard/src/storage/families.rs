@@ -75,12 +75,13 @@ impl Family {
         }
     }
 
-    pub(super) fn descriptor(self, cache: &Cache) -> ColumnFamilyDescriptor {
+    /// `memtable_bytes_min` makes memtables larger than they would be.
+    pub(super) fn descriptor(self, cache: &Cache, memtable_bytes_min: usize) -> ColumnFamilyDescriptor {
         let layout = self.layout();
         let mut options = Options::default();
         // Ciphertext does not compress.
         options.set_compression_type(DBCompressionType::None);
-        options.set_write_buffer_size(layout.memtable_bytes);
+        options.set_write_buffer_size(layout.memtable_bytes.max(memtable_bytes_min));
         // One memtable fills while another is flushed, and a third absorbs a burst.
         options.set_max_write_buffer_number(3);
         // Nearly every look-up finds nothing in the memtable: let a filter say so instead of a skip list.

@@ -33,11 +33,14 @@ pub(crate) fn claim(database: &Database, partitions: u16) -> Result<(), ShardErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sealdex_consensus::Space;
+    use std::sync::Arc;
 
     #[test]
     fn the_number_of_partitions_is_fixed() {
         let directory = tempfile::tempdir().unwrap();
-        let database = Database::open(directory.path(), 1 << 20, 2).unwrap();
+        let space = Arc::new(Space::open(directory.path(), Some(0)).unwrap());
+        let database = Database::open(directory.path(), 1 << 20, 2, space).unwrap();
         claim(&database, 4).unwrap();
         claim(&database, 4).unwrap();
         assert!(

@@ -1,9 +1,10 @@
 //! The node's housekeeper: one thread that gives back the disk space of what was dropped, and moves the log into tables
-//! when writing pauses. Nothing depends on when it comes round; what it has not done at a crash is done later.
+//! when writing pauses, as far as the disk has room for it. Nothing depends on when it comes round; what it has not done at a crash is done later.
 
 use super::db::Database;
 use super::families::Family;
 use sealdex_index::dataplane::ShardError;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -37,6 +38,18 @@ enum Job {
         prefix: Vec<u8>,
         done: oneshot::Sender<Result<(), ShardError>>,
     },
+}
+
+impl Job {
+    fn run(self, database: &Database) {
+        match self {
+            Job::Reclaim(dropped) => database.compact(dropped.families, &dropped.prefix),
+            Job::Purge { prefix, done } => {
+                // Whoever asked may have gone.
+                let _ = done.send(database.purge(&Family::OF_AN_INDEX, &prefix));
+            }
+        }
+    }
 }
 
 impl Housekeeper {
@@ -73,15 +86,21 @@ impl Housekeeper {
 
 fn keep_house(database: &Database, jobs: &Receiver<Job>) {
     let mut writing = Writing::new(database);
+    let mut waiting = VecDeque::new();
     loop {
         match jobs.recv_timeout(ROUND) {
-            Ok(Job::Reclaim(dropped)) => database.compact(dropped.families, &dropped.prefix),
-            Ok(Job::Purge { prefix, done }) => {
-                // Whoever asked may have gone.
-                let _ = done.send(database.purge(&Family::OF_AN_INDEX, &prefix));
-            }
+            Ok(job) => waiting.push_back(job),
             Err(RecvTimeoutError::Timeout) => writing.flush_in_a_pause(database),
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let unwritten = database.unwritten_bytes();
+        database.space().owe(unwritten);
+        database.space().keep_headroom();
+        // A compaction begins with a flush, and one that meets a full disk stops all writes.
+        if database.space().has(unwritten)
+            && let Some(job) = waiting.pop_front()
+        {
+            job.run(database);
         }
     }
 }
@@ -104,7 +123,13 @@ impl Writing {
         let last_write = database.last_write();
         if last_write != self.last_write {
             (self.last_write, self.since) = (last_write, Instant::now());
-        } else if self.since.elapsed() >= PAUSE && database.unwritten_bytes() >= WORTH_A_FLUSH_BYTES {
+            return;
+        }
+        let unwritten = database.unwritten_bytes();
+        if self.since.elapsed() >= PAUSE
+            && unwritten >= WORTH_A_FLUSH_BYTES
+            && database.space().has(unwritten)
+        {
             self.since = Instant::now();
             if let Err(error) = database.flush() {
                 // Nothing is lost: it is in the log.
@@ -117,6 +142,7 @@ impl Writing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sealdex_consensus::Space;
     use std::path::Path;
 
     fn disk_bytes(directory: &Path) -> u64 {
@@ -183,7 +209,11 @@ mod tests {
     fn the_log_is_emptied_in_a_pause_and_dropped_records_leave_the_disk() {
         const MIB: u64 = 1024 * 1024;
         let home = tempfile::tempdir().unwrap();
-        let database = Arc::new(Database::open(home.path(), 1 << 20, 2).unwrap());
+        let open = || {
+            let space = Arc::new(Space::open(home.path(), Some(0)).unwrap());
+            Database::open(home.path(), 1 << 20, 2, space).unwrap()
+        };
+        let database = Arc::new(open());
         let housekeeper = Housekeeper::start(Arc::clone(&database)).unwrap();
         put_all(&database, 1, 20);
         put_all(&database, 2, 20);
@@ -203,7 +233,7 @@ mod tests {
 
         housekeeper.stop(&database);
         drop(database);
-        let database = Database::open(home.path(), 1 << 20, 2).unwrap();
+        let database = open();
         let left = database.latest().range(Family::Blocks, &[0], vec![9]).count();
         assert_eq!(left, 20);
     }

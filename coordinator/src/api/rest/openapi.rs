@@ -140,7 +140,7 @@ impl IntoResponses for Failures {
     }
 }
 
-const FAILURES: [(u16, &str); 12] = [
+const FAILURES: [(u16, &str); 13] = [
     (400, "The request asks for something that cannot be."),
     (401, "The API key or the index's key is missing or wrong."),
     (403, "The API key does not give the right to do this."),
@@ -164,6 +164,10 @@ const FAILURES: [(u16, &str); 12] = [
     (
         503,
         "The server has too much under way; Retry-After says when to send the request again.",
+    ),
+    (
+        507,
+        "The disk is almost full, and nothing was written; the detail says how much has to be free.",
     ),
 ];
 

@@ -348,6 +348,7 @@ fn options(home: &TempDir) -> Options {
         block_cache_bytes: 16 << 20,
         threads: 2,
         queue: 256,
+        disk_reserve_bytes: Some(0),
     }
 }
 

@@ -322,6 +322,7 @@ async fn damage_to_what_a_node_reads_when_it_opens() {
             block_cache_bytes: 1 << 20,
             threads: 1,
             queue: 4,
+            disk_reserve_bytes: Some(0),
         };
         assert_eq!(crate::Node::open(options).err(), Some(ShardError::Corrupt(kind)));
     }

@@ -11,7 +11,7 @@ use super::index_state::WriteKey;
 use super::{Directory, Partition};
 use crate::storage::{Database, Family};
 use prost::Message;
-use sealdex_consensus::{Entry, StateMachine, Watermark};
+use sealdex_consensus::{Entry, Space, StateMachine, Watermark};
 use sealdex_core::{ClusterLabel, Generation, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
@@ -96,7 +96,8 @@ impl Bench {
 }
 
 fn open(home: &Path) -> Result<(Arc<Database>, Partition), ShardError> {
-    let database = Arc::new(Database::open(home, 1 << 20, 2)?);
+    let space = Arc::new(Space::open(home, Some(0)).unwrap());
+    let database = Arc::new(Database::open(home, 1 << 20, 2, space)?);
     let partition = Partition::open(Arc::clone(&database), watermark(home), PARTITION)?;
     Ok((database, partition))
 }
