@@ -65,7 +65,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
         Some(key) => http.with_header("x-index-key", key),
         None => http.with_header("x-unused", ""),
     };
-    let calls: [(&str, Method, &str, Value); 19] = [
+    let calls: [(&str, Method, &str, Value); 21] = [
         ("list", Method::GET, "/v1/indexes/list", Value::Null),
         (
             "training-status",

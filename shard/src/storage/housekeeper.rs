@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn what_was_replaced_or_deleted_is_in_no_file_after_a_purge() {
         let home = tempfile::tempdir().unwrap();
-        let database = Arc::new(Database::open(home.path(), 1 << 20, 2).unwrap());
+        let space = Arc::new(Space::open(home.path(), Some(0)).unwrap());
+        let database = Arc::new(Database::open(home.path(), 1 << 20, 2, space).unwrap());
         let housekeeper = Housekeeper::start(Arc::clone(&database)).unwrap();
         let put = |key: &[u8], value: &[u8]| {
             let mut batch = database.batch();
