@@ -230,13 +230,17 @@ async fn whoever_exchanges_the_public_keys_too_still_reads_and_writes_nothing() 
     let user = UserRecord {
         id: outsider.id,
         public_key: *to.as_bytes(),
-        read_grant: Some(read.as_bytes().to_vec()),
-        write_grant: Some(write.as_bytes().to_vec()),
-        signature: *signature.as_bytes(),
+        grants: Grants {
+            read: Some(read.as_bytes().to_vec()),
+            write: Some(write.as_bytes().to_vec()),
+            signature: *signature.as_bytes(),
+        },
+        other: None,
     };
     let add = Command::AddUser {
         name: "mine".into(),
         id,
+        epochs: record.key.epochs(),
         user: Box::new(user),
     };
     catalog.change(add).await.unwrap();

@@ -52,7 +52,7 @@ impl Deployment {
 
     /// The catalogue of a stopped server, as whoever may write its files has it.
     pub(crate) fn catalog(&self) -> CatalogHandle {
-        CatalogHandle::open(&self.home.data().join("catalog")).unwrap()
+        CatalogHandle::open(&self.home.data().join("catalog"), Some(0)).unwrap()
     }
 }
 

@@ -32,6 +32,7 @@ fn copy_of(folder: &Path) -> tempfile::TempDir {
 /// A shard on these files.
 fn shard(data: &Path) -> Node {
     let options = Options {
+        disk_reserve_bytes: Some(0),
         path: data.join("shard"),
         partitions: PARTITIONS,
         block_cache_bytes: 8 << 20,
@@ -143,7 +144,7 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
     let data = deployment.home.data();
     let copy = copy_of(&data);
 
-    let catalog = CatalogHandle::open(&copy.path().join("catalog")).unwrap();
+    let catalog = CatalogHandle::open(&copy.path().join("catalog"), Some(0)).unwrap();
     let (record, other) = (catalog.get("mine").unwrap(), catalog.get("other").unwrap());
     let (id, epoch) = (record.id, record.key.epoch);
     // The attacker reads everything there is, which is their right.
@@ -185,7 +186,7 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
                 .iter()
                 .map(|signer| Some(sign(signer, &other, home, &batch))),
         );
-        tried.extend(record.users.iter().map(|user| Some(user.signature)));
+        tried.extend(record.users.iter().map(|user| Some(user.grants.signature)));
         for signature in tried {
             let refused = node.propose(home, batch.clone(), signature).await;
             assert_eq!(refused.err(), Some(ShardError::NotSigned));
@@ -223,14 +224,14 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
     let elsewhere = User::new(&server, "other", &["read", "write"]).await;
     server.stop().await;
     let copy = copy_of(&deployment.home.data());
-    let catalog = CatalogHandle::open(&copy.path().join("catalog")).unwrap();
+    let catalog = CatalogHandle::open(&copy.path().join("catalog"), Some(0)).unwrap();
     let (record, other) = (catalog.get("mine").unwrap(), catalog.get("other").unwrap());
     let (id, epoch) = (record.id, record.key.epoch);
 
     // What the token opens: it names items and signs, and nothing that opens comes of it.
     let token = writer.token();
     let stored = writer.record(&record);
-    assert!(stored.read_grant.is_none());
+    assert!(stored.grants.read.is_none());
     let cap: WriteCap = token.open_write(&write_grant(&stored), id, epoch).unwrap();
     let label = cap.labels().item("a");
     let mut caps: Vec<ReadCap> = vec![Bundle::generate().read_cap()];
@@ -283,9 +284,11 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
         ]
     );
     let one = FetchRequest {
+        bytes_max: 1 << 20,
         target: Target {
             index: id,
             epoch,
+            other: None,
             partition: Placement::new(PARTITIONS).of_item(&label),
         },
         precision: record.precision,
@@ -307,7 +310,12 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
 }
 
 fn grants(user: &UserRecord) -> Vec<Vec<u8>> {
-    user.read_grant.iter().chain(&user.write_grant).cloned().collect()
+    user.grants
+        .read
+        .iter()
+        .chain(&user.grants.write)
+        .cloned()
+        .collect()
 }
 
 /// A label, filled up to the length of a key.
