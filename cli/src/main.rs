@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod connect;
 mod keys;
+mod progress;
 mod prove;
 mod serve;
 

@@ -231,6 +231,15 @@ async fn rotate_exchanges_a_key_in_every_direction() {
         refused.err
     );
 
+    // Sealed again under a new key epoch: the command ends when all of it is.
+    let said = deployment
+        .keys(&["rotate", "books", "--epoch", "-o", "json"], &[])
+        .await;
+    assert_eq!(said.json()["rotated"]["epoch"], 2);
+    let rotation = root.get("/v1/indexes/books/rotation").await.unwrap().json();
+    assert_eq!(rotation["rotating"], false, "{rotation}");
+    assert_eq!(deployment.count(root, "books", None).await, Ok(1));
+
     // To a key that is made for it.
     deployment
         .keys(&["rotate", "books", "--make-key-file", &made], &[])

@@ -3,11 +3,11 @@
 use super::args::BenchArgs;
 use super::error::BenchError;
 use super::format::FormatError;
-use super::progress;
 use super::rng::Rng;
 use super::rows::Rows;
 use super::truth::{self, Neighbour};
 use super::{fvecs, npy};
+use crate::progress;
 use indicatif::ProgressBar;
 use sealdex_core::Metric;
 use std::collections::HashSet;

@@ -3,11 +3,11 @@
 use super::api::{self, Description};
 use super::ask::base64_of;
 use super::error::BenchError;
-use super::progress;
 use super::report::{Ingest, Training};
 use super::run::Bench;
 use super::stats::Latency;
 use crate::client::{ClientError, Connection};
+use crate::progress;
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};

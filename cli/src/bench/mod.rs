@@ -19,7 +19,6 @@ mod load;
 mod machine;
 mod mixed;
 mod npy;
-mod progress;
 mod query;
 mod report;
 mod rng;

@@ -5,12 +5,12 @@ use super::ask::Ask;
 use super::error::BenchError;
 use super::fields::Predicate;
 use super::load::Load;
-use super::progress;
 use super::report::{Point, PointKind, Report};
 use super::run::Bench;
 use super::score::Judge;
 use super::stats::Latency;
 use super::truth::Neighbour;
+use crate::progress;
 
 /// Queries of the untrained index, by one client with the server's own settings.
 pub(super) async fn untrained(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {

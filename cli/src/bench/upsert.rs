@@ -3,11 +3,11 @@
 
 use super::api::{self, Api};
 use super::error::BenchError;
-use super::progress;
 use super::report::Upsert;
 use super::run::Bench;
 use super::stats::Latency;
 use crate::client::{ClientError, Connection};
+use crate::progress;
 use serde_json::json;
 use std::time::Instant;
 

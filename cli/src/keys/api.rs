@@ -46,6 +46,17 @@ pub(super) struct Rotation<'a> {
     pub(super) new_index_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) new_kms_name: Option<&'a str>,
+    pub(super) epoch: bool,
+}
+
+/// How far an index is on its way to a new key epoch.
+#[derive(Deserialize)]
+pub(super) struct Progress {
+    pub(super) rotating: bool,
+    pub(super) phase: String,
+    pub(super) items_done: u64,
+    pub(super) items_total: u64,
+    pub(super) error: Option<String>,
 }
 
 /// Calls to one server.
@@ -87,6 +98,11 @@ impl Api {
             source,
         })?;
         self.connection.post(&path, body.into()).await.map(drop)
+    }
+
+    /// How far an index is on its way to a new key epoch.
+    pub(super) async fn rotation(&mut self, index: &str) -> Result<Progress, ClientError> {
+        self.get(&path(index, "rotation")).await
     }
 
     /// Revokes a user.

@@ -42,6 +42,17 @@ pub(crate) enum KeysError {
         /// What was said instead.
         source: ClientError,
     },
+    /// A rotation stands still until the index's key is there.
+    #[error(
+        "the rotation of index '{index}' waits for the index's key{}; it goes on when somebody uses the index with its key, or when its key provider answers again",
+        why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+    )]
+    WaitsForKey {
+        /// The index.
+        index: String,
+        /// What the server says of it.
+        why: Option<String>,
+    },
     /// The system gives no random numbers.
     #[error("no random numbers for a new key: {0}")]
     Random(String),

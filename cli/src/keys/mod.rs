@@ -2,6 +2,7 @@
 //! it knows no storage, and no key passes through it but the ones that its caller hands over.
 
 mod api;
+mod epoch;
 mod error;
 mod list;
 mod revoke;

@@ -1,7 +1,9 @@
-//! `sealdex keys rotate`: another key for an index, from its owner or from a slot of the registry, without touching its items.
+//! `sealdex keys rotate`: another key for an index, from its owner or from a slot of the registry, without touching its items; or
+//! a new key epoch, under which its items are sealed again.
 
 use super::Outcome;
 use super::api::{Api, Rotation};
+use super::epoch;
 use super::error::KeysError;
 use super::list::table;
 use crate::connect::{IndexKeyArgs, hex, index_key};
@@ -15,6 +17,7 @@ use zeroize::Zeroizing;
 
 /// Options of `sealdex keys rotate`.
 #[derive(Args)]
+#[command(group(clap::ArgGroup::new("exchange").required(true).multiple(true)))]
 pub(super) struct RotateArgs {
     /// The index
     index: String,
@@ -24,22 +27,27 @@ pub(super) struct RotateArgs {
 
     #[command(flatten)]
     target: Target,
+
+    /// Begin a new key epoch, with or without another index key: the server seals everything again in the background, and
+    /// this command shows how far it is. Ending the command does not end that
+    #[arg(long, group = "exchange")]
+    epoch: bool,
 }
 
 /// Who holds the key from now on.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct Target {
     /// Let this slot of the key registry wrap a new key; the same slot again wraps another
-    #[arg(long, value_name = "SLOT")]
+    #[arg(long, value_name = "SLOT", group = "exchange")]
     to_slot: Option<String>,
 
     /// Take the key in this file: 64 hexadecimal digits or 32 bytes, - for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "exchange")]
     new_key_file: Option<PathBuf>,
 
     /// Make a new key and keep it in this file, which must not exist yet
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "exchange")]
     make_key_file: Option<PathBuf>,
 }
 
@@ -56,6 +64,7 @@ pub(super) async fn run(args: RotateArgs, mut api: Api) -> Result<Outcome, KeysE
         index_key: old_key.as_ref().map(|key| key.as_str()),
         new_index_key: new_key.as_ref().map(|key| key.as_str()),
         new_kms_name: target.to_slot.as_deref(),
+        epoch: args.epoch,
     };
     let rotated = api.rotate(&args.index, &rotation).await;
     if let (Err(error), Some(path)) = (&rotated, &target.make_key_file)
@@ -71,13 +80,19 @@ pub(super) async fn run(args: RotateArgs, mut api: Api) -> Result<Outcome, KeysE
         },
         _ => source.into(),
     })?;
+    if args.epoch {
+        epoch::watch(&mut api, &args.index).await?;
+    }
     let info = api.key(&args.index).await?;
-    Ok(Outcome {
-        text: format!(
-            "The key of index '{}' was exchanged.\n{}",
-            args.index,
-            table(std::slice::from_ref(&info))
+    let done = match args.epoch {
+        true => format!(
+            "Index '{}' is sealed under key epoch {}, all of it.",
+            args.index, info.epoch
         ),
+        false => format!("The key of index '{}' was exchanged.", args.index),
+    };
+    Ok(Outcome {
+        text: format!("{done}\n{}", table(std::slice::from_ref(&info))),
         json: json!({"rotated": info}),
     })
 }

@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
 /// A bar of known length.
-pub(super) fn bar(length: usize, label: impl Into<String>) -> ProgressBar {
+pub(crate) fn bar(length: usize, label: impl Into<String>) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:<24} {wide_bar} {human_pos}/{human_len} {eta}");
     ProgressBar::new(length as u64)
         .with_style(style.expect("the template is a constant"))
@@ -12,7 +12,7 @@ pub(super) fn bar(length: usize, label: impl Into<String>) -> ProgressBar {
 }
 
 /// A sign of life for something of unknown length. Ends when dropped.
-pub(super) fn spinner(label: impl Into<String>) -> ProgressBar {
+pub(crate) fn spinner(label: impl Into<String>) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:<24} {spinner} {elapsed}");
     let spinner = ProgressBar::new_spinner()
         .with_style(style.expect("the template is a constant"))
