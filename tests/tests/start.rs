@@ -1,7 +1,11 @@
 //! Starts that cannot succeed: the server ends at once and says what to do.
 #![allow(clippy::unwrap_used)]
 
+use sealdex_tests::index::Index;
+use sealdex_tests::scanner::files_under;
 use sealdex_tests::server::Home;
+use serde_json::json;
+use std::path::Path;
 
 #[tokio::test]
 async fn a_second_server_on_the_same_data_is_told_what_to_do() {
@@ -21,4 +25,47 @@ async fn a_second_server_on_the_same_data_is_told_what_to_do() {
     assert_eq!(first.http.get("/v1/health").await.unwrap().status, 200);
     first.kill();
     home.start().await.stop().await;
+}
+
+/// RocksDB's reader once spun for ever on such a record: the start neither ended nor said anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_with_a_record_of_a_type_that_was_never_written_is_refused() {
+    for part in ["catalog", "shard"] {
+        for kind in ["MANIFEST-", ".log"] {
+            let home = Home::new();
+            let server = home.start().await;
+            for name in ["a", "b"] {
+                let key = "07".repeat(32);
+                Index::create(&server.http, name, &key, json!({"dimension": 2})).await;
+            }
+            server.kill();
+            let logs = files_under(&home.data().join(part));
+            let flipped = logs
+                .iter()
+                .filter(|path| path.file_name().unwrap().to_string_lossy().contains(kind))
+                .filter(|path| flip_the_type_of_the_second_record(path))
+                .count();
+            assert!(flipped > 0, "{part}: no {kind} has two records");
+            let refused = home.try_start().await.err().expect("the log is damaged");
+            assert!(!refused.status.success());
+            for words in ["is damaged", "restore", kind] {
+                assert!(refused.said.contains(words), "{part}, {kind}: {}", refused.said);
+            }
+        }
+    }
+}
+
+/// A record begins with a checksum of four bytes, its length in two, and its type.
+fn flip_the_type_of_the_second_record(path: &Path) -> bool {
+    let mut bytes = std::fs::read(path).unwrap();
+    let Some(&[low, high]) = bytes.get(4..6) else {
+        return false;
+    };
+    let second = 7 + usize::from(u16::from_le_bytes([low, high]));
+    let Some(kind) = bytes.get_mut(second + 6) else {
+        return false;
+    };
+    *kind ^= 4;
+    std::fs::write(path, bytes).unwrap();
+    true
 }

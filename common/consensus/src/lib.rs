@@ -11,12 +11,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod group;
+mod log_frames;
 mod space;
 mod state_machine;
 mod watermark;
 mod writer;
 
 pub use group::{Group, ProposeError};
+pub use log_frames::{LogError, check_logs};
 pub use space::{Full, Purpose, Space};
 pub use state_machine::{Entry, LogIndex, StateMachine, StorageFault};
 pub use watermark::{Watermark, WatermarkError};

@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 use rocksdb::{DB, DBRecoveryMode, ErrorKind, Options, WriteBatch, WriteOptions};
 use sealdex_consensus::{
     Entry, Full, Group, LogIndex, ProposeError, Purpose, Space, StateMachine, StorageFault, Watermark,
+    check_logs,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -136,6 +137,7 @@ impl CatalogStore {
         options.set_manifest_preallocation_size(PREALLOCATED_BYTES);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_track_and_verify_wals_in_manifest(true);
+        check_logs(&path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
         let db = DB::open(&options, path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
         space.keep_headroom();
         let applied = match db
