@@ -236,7 +236,17 @@ struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
     fn of_workspace() -> Self {
-        let printed = cargo(&["metadata", "--format-version", "1", "--locked", "--offline"]);
+        // Of this platform alone: a machine that has just built it has the packages of no other.
+        let platform = host();
+        let printed = cargo(&[
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            &platform,
+        ]);
         let metadata: Value = serde_json::from_str(&printed).expect("cargo metadata prints JSON");
         let mut names = BTreeMap::new();
         for package in metadata["packages"].as_array().unwrap() {
@@ -302,6 +312,13 @@ fn cargo(arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).expect("cargo prints text")
+}
+
+/// The platform that is built for here, as cargo names it.
+fn host() -> String {
+    let said = cargo(&["-vV"]);
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("cargo tells its host").to_owned()
 }
 
 fn workspace() -> PathBuf {

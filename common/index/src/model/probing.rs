@@ -64,19 +64,19 @@ impl Probing {
         (self.population > 0).then_some(self.population)
     }
 
-    /// Clusters to probe for `k` neighbours among the `rows` rows that the index has now. Of those that were there when
-    /// it was learned, each that is left stands for several: its neighbours lie as far apart as theirs did.
+    /// Clusters to probe for `k` neighbours among the `rows` rows that the index has now. If that is fewer than when it
+    /// was learned, so many more that as many rows are looked at: those that are left lie further apart.
     pub fn n_probes(&self, k: usize, rows: u64) -> usize {
-        let stands_for = (self.population as f64 / rows.max(1) as f64).max(1.0);
+        let emptied = (self.population as f64 / rows.max(1) as f64).max(1.0);
         let [near, far] = self.n_probes.map(|n| n as f64);
-        let probes = (near * (far / near).powf(decades(k as f64 * stands_for))).ceil();
+        let probes = (near * (far / near).powf(decades(k)) * emptied).ceil();
         (probes as usize).clamp(1, self.clusters)
     }
 
     /// Candidates to refine for `k` neighbours; `k` at least.
     pub fn refine(&self, k: usize) -> usize {
         let [near, far] = self.refine.map(|n| n as f64);
-        let candidates = match decades(k as f64) {
+        let candidates = match decades(k) {
             part @ ..1.0 => near * (far / near).powf(part),
             _ => far * k as f64 / LEARNED[1] as f64,
         };
@@ -176,9 +176,8 @@ impl Probing {
 }
 
 /// Where `k` lies between the learned counts, by its logarithm: 0 at 10 and below, 1 at 100, 2 at 1,000.
-fn decades(k: f64) -> f64 {
-    let least = LEARNED[0] as f64;
-    (k.max(least) / least).log10()
+fn decades(k: usize) -> f64 {
+    (k.max(LEARNED[0]) as f64 / LEARNED[0] as f64).log10()
 }
 
 /// One way to search, and how many of the true neighbours it reaches.
@@ -386,7 +385,7 @@ mod tests {
             n_probes: [40, 90],
             refine: [40, 250],
         };
-        assert_eq!(probing.n_probes(10, 10_000), probing.n_probes(100, 100_000));
+        assert_eq!(probing.n_probes(10, 50_000), 80);
         assert_eq!(probing.n_probes(10, 400_000), 40);
         assert_eq!(probing.n_probes(10, 0), 512);
         let unknown = Probing {
