@@ -236,7 +236,17 @@ struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
     fn of_workspace() -> Self {
-        let printed = cargo(&["metadata", "--format-version", "1", "--locked", "--offline"]);
+        // Of this platform alone: what others would need is not on a machine that only ever built for itself.
+        let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let printed = cargo(&[
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            &platform,
+        ]);
         let metadata: Value = serde_json::from_str(&printed).expect("cargo metadata prints JSON");
         let mut names = BTreeMap::new();
         for package in metadata["packages"].as_array().unwrap() {
