@@ -39,7 +39,7 @@ async fn a_log_with_a_record_of_a_type_that_was_never_written_is_refused() {
                 Index::create(&server.http, name, &key, json!({"dimension": 2})).await;
             }
             server.kill();
-            let logs = files_under(&home.data().join(part));
+            let logs = files_under(&home.data().join(part)).unwrap();
             let flipped = logs
                 .iter()
                 .filter(|path| path.file_name().unwrap().to_string_lossy().contains(kind))

@@ -20,6 +20,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// How often a look starts again because what was kept opened was given up under it.
 const LOOKS_MAX: usize = 8;
 
+/// How often a reader tries while items are promoted.
+const RESTLESS_ATTEMPTS: usize = 2;
+
 /// An opened item of the inbox, as a shard would answer it if it could open it. Id, vector and contents are overwritten
 /// when it is dropped.
 pub(crate) struct Waiting(Fetched);
@@ -46,7 +49,7 @@ pub(crate) struct OpenedInbox {
     partitions: Vec<Mutex<Kept>>,
     /// Whether the promoter has been told and has not looked yet.
     pub(super) noticed: AtomicBool,
-    /// One promotion at a time.
+    /// One batch of promotions at a time, and none while a reader holds it who had to start again too often.
     pub(super) promoting: tokio::sync::Mutex<()>,
 }
 
@@ -64,6 +67,15 @@ impl OpenedInbox {
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
             noticed: AtomicBool::new(false),
             promoting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Keeps items from being promoted while a reader, who has started again as often already, looks once more: else a
+    /// slow one might never see an inbox that stays as it is.
+    pub(super) async fn quiet(&self, attempt: usize) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match attempt > RESTLESS_ATTEMPTS {
+            true => Some(self.promoting.lock().await),
+            false => None,
         }
     }
 
@@ -211,7 +223,8 @@ impl Service {
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
-        for _ in 0..LOOKS_MAX {
+        for attempt in 1..=LOOKS_MAX {
+            let _quiet = session.inbox.quiet(attempt).await;
             let before = self.inbox(index, session).await?;
             let found = ask().await?;
             let after = self.inbox(index, session).await?;

@@ -137,18 +137,21 @@ impl Service {
     }
 
     /// Promotes these items, as far as they still wait.
-    async fn promote(&self, index: &OpenIndex, mut items: Vec<Arc<Waiting>>) -> Result<(), ServiceError> {
+    async fn promote(&self, index: &OpenIndex, items: Vec<Arc<Waiting>>) -> Result<(), ServiceError> {
         let session = index.reader("promote items")?;
-        let _alone = session.inbox.promoting.lock().await;
-        let now = self.look_into_inbox(session, index.record.precision).await?.items;
-        let waits = |item: &Fetched| now.get(&item.label).is_some_and(|now| now.item().op == item.op);
-        items.retain(|waiting| waits(waiting.item()));
         for batch in items.chunks(BATCH) {
             if self.promoter.stopping.is_cancelled() {
                 return Ok(());
             }
+            let alone = session.inbox.promoting.lock().await;
             let began = Instant::now();
-            self.promote_batch(index, batch).await?;
+            let now = self.look_into_inbox(session, index.record.precision).await?.items;
+            let waits = |item: &Fetched| now.get(&item.label).is_some_and(|now| now.item().op == item.op);
+            let batch: Vec<_> = batch.iter().filter(|item| waits(item.item())).cloned().collect();
+            if !batch.is_empty() {
+                self.promote_batch(index, &batch).await?;
+            }
+            drop(alone);
             // At most half of the time, so that a full inbox is not felt.
             tokio::time::sleep(began.elapsed()).await;
         }

@@ -33,6 +33,7 @@ impl Service {
         check_limits(&query)?;
         let query = Arc::new(query);
         for attempt in 1..=ATTEMPTS_MAX {
+            let _quiet = session.inbox.quiet(attempt).await;
             match self
                 .query_once(index, session, &query, attempt == ATTEMPTS_MAX)
                 .await
@@ -84,7 +85,7 @@ impl Service {
         };
         let after = self.inbox(index, session).await?;
         let waited = Arc::new(Waited { before, after });
-        if waited.may_have_missed() && !last {
+        if waited.may_have_missed() {
             return Err(Interrupted::Overtaken);
         }
         let neighbours = self

@@ -200,20 +200,16 @@ async fn whoever_exchanges_the_public_keys_too_still_reads_and_writes_nothing() 
     server.stop().await;
     let catalog = deployment.catalog();
     let record = catalog.get("mine").unwrap();
+    catalog.stop().await;
+    drop(catalog);
     let (id, epoch) = (record.id, record.key.epoch);
     let bundle = Bundle::generate();
     let public = bundle.public_keys();
-    let mut envelope = record.key.clone();
-    envelope.public.admin = *public.admin.as_bytes();
-    envelope.public.write = *public.write.as_bytes();
-    envelope.public.inbox = *public.inbox.as_bytes();
-    let rewrap = |key| Command::Rewrap {
-        name: "mine".into(),
-        id,
-        replaces: record.key.commitment,
-        key: Box::new(key),
-    };
-    catalog.change(rewrap(envelope)).await.unwrap();
+    let mut forged = (*record).clone();
+    forged.key.public.admin = *public.admin.as_bytes();
+    forged.key.public.write = *public.write.as_bytes();
+    forged.key.public.inbox = *public.inbox.as_bytes();
+    let rightful_users = forged.users.clone();
     let to = outsider.token().public_key();
     let (read, write) = (
         bundle.grant_read(id, epoch, outsider.id, &to),
@@ -237,15 +233,8 @@ async fn whoever_exchanges_the_public_keys_too_still_reads_and_writes_nothing() 
         },
         other: None,
     };
-    let add = Command::AddUser {
-        name: "mine".into(),
-        id,
-        epochs: record.key.epochs(),
-        user: Box::new(user),
-    };
-    catalog.change(add).await.unwrap();
-    catalog.stop().await;
-    drop(catalog);
+    forged.users.push(user);
+    replace(&deployment, forged.clone()).await;
 
     let server = deployment.start().await;
     let [got, listed, found, written, deleted] = answers(&server, &outsider, "mine").await;
@@ -268,28 +257,26 @@ async fn whoever_exchanges_the_public_keys_too_still_reads_and_writes_nothing() 
     server.stop().await;
 
     // The owner is told rather than served from forged keys; put right, all is there.
-    let catalog = deployment.catalog();
-    let user = outsider.id;
-    let remove = Command::RemoveUser {
-        name: "mine".into(),
-        id,
-        user,
-    };
-    catalog.change(remove).await.unwrap();
-    catalog.stop().await;
-    drop(catalog);
+    forged.users = rightful_users;
+    replace(&deployment, forged).await;
     let server = deployment.start().await;
     let root = Arc::new(server.http.with_header("x-api-key", ROOT));
     let owner = Index::new(&root, "mine", KEY);
     let told = owner.call("vectors/list_ids", json!({})).await.unwrap();
     assert_eq!(told.status, 500, "{}", told.text());
     server.stop().await;
-    let catalog = deployment.catalog();
-    catalog.change(rewrap(record.key.clone())).await.unwrap();
-    catalog.stop().await;
-    drop(catalog);
+    replace(&deployment, (*record).clone()).await;
     let server = deployment.start().await;
     assert_eq!(ids(&server).await, ["a", "b"]);
+}
+
+/// Puts another record of the same index into the catalogue of the stopped server. No single command exchanges everything.
+async fn replace(deployment: &Deployment, record: IndexRecord) {
+    let catalog = deployment.catalog();
+    let (name, id) = (record.name.clone(), record.id);
+    catalog.change(Command::Delete { name, id }).await.unwrap();
+    catalog.change(Command::Create(Box::new(record))).await.unwrap();
+    catalog.stop().await;
 }
 
 /// An index of the same name is another index: users of the old one, put back from a copy, are nobody there.

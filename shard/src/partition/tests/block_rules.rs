@@ -100,6 +100,7 @@ fn retiring_and_dropping_leave_nothing_behind() {
                     item(0xff, 1, &[(1, 1), (2, 1)], true),
                 ],
             ),
+            put_inbox(index, &[(7, 1)]),
         ]);
     }
     assert_eq!(bench.run(retire(1, 1)), OK);
