@@ -80,7 +80,7 @@ async fn half_heads_lock_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_bodies_lock_nobody_out_but_their_own_address() {
+async fn half_bodies_lock_nobody_out() {
     let home = home();
     let server = home.start().await;
     let at = server.http.address();
@@ -116,15 +116,19 @@ async fn half_bodies_lock_nobody_out_but_their_own_address() {
     created.unwrap().ok();
     neighbour.get("/v1/indexes/list").await.unwrap().ok();
     assert_eq!(neighbour.connected(), 1, "its connection was never closed");
-    // One of the address whose share is used up is told so.
-    let refused = Http::new(at)
-        .coming_from(address(3))
-        .get("/v1/indexes/list")
-        .await
-        .unwrap();
-    assert_eq!(refused.status, 503, "{}", refused.text());
-    assert_eq!(refused.headers["retry-after"], "1");
-    assert_eq!(refused.headers["connection"], "close");
+    // One of an address whose share is used up is told so, until it takes the place of a body that has stalled.
+    loop {
+        let newcomer = Http::new(at).coming_from(address(3));
+        let reply = newcomer.get("/v1/indexes/list").await.unwrap();
+        if reply.status == 200 {
+            break;
+        }
+        assert_eq!(reply.status, 503, "{}", reply.text());
+        assert_eq!(reply.headers["retry-after"], "1");
+        assert_eq!(reply.headers["connection"], "close");
+        assert!(started.elapsed() < TIME_MAX);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 
     let mut outcomes = std::collections::BTreeMap::new();
     for stream in flood {

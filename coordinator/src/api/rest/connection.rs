@@ -50,7 +50,12 @@ pub(super) async fn serve(
     }
     let holder = &seat.holder;
     let requests = service_fn(|request: hyper::Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| {
+            Body::new(Arriving {
+                body,
+                holder: holder.clone(),
+            })
+        });
         request.extensions_mut().insert(Peer(peer));
         answer(request, router.clone(), holder.clone(), seat.admission)
     });
@@ -64,12 +69,12 @@ pub(super) async fn serve(
         .serve_connection(io, requests);
     tokio::select! {
         biased;
+        () = holder.displaced() => tracing::debug!("connection made room for another"),
         ended = watcher.watch(connection) => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
         }
-        () = holder.displaced() => tracing::debug!("connection made room for another"),
         () = late(holder, seat.admission, options) => tracing::debug!("connection was idle or slow for too long"),
     }
 }
@@ -124,7 +129,8 @@ async fn late(holder: &Holder, admission: Admission, options: &ServerOptions) {
             (Admission::Lobby, _) => opened + LOBBY_TIME,
             (_, Stage::Head) => since + options.header_timeout,
             (_, Stage::Idle) => since + options.idle_timeout,
-            (_, Stage::Request) => Instant::now() + options.idle_timeout,
+            // Bodies have deadlines of their own.
+            (_, Stage::Body | Stage::Request) => Instant::now() + options.idle_timeout,
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -141,6 +147,43 @@ struct UnderWay(Arc<Holder>);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.end_request();
+    }
+}
+
+/// A request's body, which tells whether it has to be waited for.
+struct Arriving {
+    body: Incoming,
+    holder: Arc<Holder>,
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match polled {
+            Poll::Pending => self.holder.body_awaited(),
+            Poll::Ready(_) => self.holder.body_came(),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.holder.body_came();
     }
 }
 

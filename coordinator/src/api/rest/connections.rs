@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Of all connections, one in so many is kept for addresses that hold few.
@@ -17,6 +17,12 @@ const FEW: usize = 8;
 
 /// Connections beyond all others that are told to come back later.
 const LOBBY_MAX: usize = 64;
+
+/// A body of which nothing comes for so long has stalled: its connection may be given to another.
+const STALL: Duration = Duration::from_secs(1);
+
+/// A connection that was used keeps its place for so long after. A client of an address that opens many goes on working.
+const IDLE_GRACE: Duration = Duration::from_secs(5);
 
 /// All connections of a server. Cheap to clone.
 #[derive(Clone)]
@@ -70,6 +76,8 @@ pub(super) enum Stage {
     Idle,
     /// The head of a request is coming.
     Head,
+    /// The body of a request is coming, which nothing was done about yet.
+    Body,
     /// A request is under way.
     Request,
 }
@@ -116,7 +124,7 @@ impl Table {
         }
         if self.lobby.len() >= LOBBY_MAX {
             // Those that have had their answer are no better than those that still wait for it.
-            let first = displace_one(self.lobby.iter(), |_, since| since)?;
+            let first = displace_one(self.lobby.iter(), Duration::ZERO, |_, since| since)?;
             leave(&mut self.lobby, &first);
         }
         self.lobby.push(holder.clone());
@@ -142,7 +150,7 @@ impl Table {
             .filter(|(address, of)| may(**address, of.len()));
         // One that was never served before all others.
         let order = |served: bool, since: Instant| (served, since);
-        let Some(displaced) = displace_one(candidates.flat_map(|(_, of)| of), order) else {
+        let Some(displaced) = displace_one(candidates.flat_map(|(_, of)| of), IDLE_GRACE, order) else {
             return false;
         };
         self.remove(&displaced);
@@ -164,14 +172,16 @@ impl Table {
     }
 }
 
-/// Displaces the one that goes first by `order`, of whether it was ever served and since when it waits.
+/// Displaces the one that goes first by `order`, of whether it was ever served and since when it waits. One that was
+/// served keeps its place for `grace`.
 fn displace_one<'a, O: Ord>(
     holders: impl Iterator<Item = &'a Arc<Holder>> + Clone,
+    grace: Duration,
     order: impl Fn(bool, Instant) -> O,
 ) -> Option<Arc<Holder>> {
     loop {
         let waiting = holders.clone().filter_map(|holder| {
-            let (served, since) = holder.waiting()?;
+            let (served, since) = holder.waiting(grace)?;
             Some((order(served, since), holder))
         });
         let (_, first) = waiting.min_by(|(a, _), (b, _)| a.cmp(b))?;
@@ -236,6 +246,22 @@ impl Holder {
         Ok(())
     }
 
+    /// More of the request's body is needed than has come.
+    pub(super) fn body_awaited(&self) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Request {
+            state.enter(Stage::Body);
+        }
+    }
+
+    /// Some of the body has come, or nobody waits for it any more.
+    pub(super) fn body_came(&self) {
+        let mut state = self.state.lock();
+        if state.stage == Stage::Body {
+            state.enter(Stage::Request);
+        }
+    }
+
     /// The answer is on its way.
     pub(super) fn end_request(&self) {
         let mut state = self.state.lock();
@@ -256,11 +282,19 @@ impl Holder {
         self.displaced.notified().await;
     }
 
-    /// Whether a connection that waits was ever served, and since when it waits.
-    fn waiting(&self) -> Option<(bool, Instant)> {
+    /// Whether a connection that waits was ever served, and since when it waits; `None` if it does not, or has a claim to
+    /// its place: a body that goes on coming, or `grace` after a request.
+    fn waiting(&self, grace: Duration) -> Option<(bool, Instant)> {
         let state = self.state.lock();
-        let waits = state.stage != Stage::Request && !state.displaced;
-        waits.then_some((state.served, state.since))
+        let (served, keeps) = match state.stage {
+            Stage::Request => return None,
+            // Whatever was served before, this is half a request.
+            Stage::Body => (false, STALL),
+            Stage::Idle | Stage::Head if state.served => (true, grace),
+            Stage::Idle | Stage::Head => (false, Duration::ZERO),
+        };
+        let waits = !state.displaced && state.since.elapsed() >= keeps;
+        waits.then_some((served, state.since))
     }
 
     fn displace(&self) -> bool {
@@ -315,6 +349,12 @@ mod tests {
         seats
     }
 
+    /// As if it had been at the same for so long.
+    fn wait(seat: &Seat, time: Duration) {
+        let mut state = seat.holder.state.lock();
+        state.since = state.since.checked_sub(time).unwrap();
+    }
+
     fn is_displaced(seat: &Seat) -> bool {
         seat.holder.state.lock().displaced
     }
@@ -345,6 +385,8 @@ mod tests {
         assert_eq!(connections.admit(ip(4)).unwrap().admission, Admission::Lobby);
         // A waiting connection of an address that holds more makes room.
         many[7].holder.end_request();
+        assert_eq!(connections.admit(ip(4)).unwrap().admission, Admission::Lobby);
+        wait(&many[7], IDLE_GRACE);
         let newcomer = connections.admit(ip(4)).unwrap();
         assert_eq!(newcomer.admission, Admission::Seated);
         assert!(is_displaced(&many[7]) && few.iter().all(|seat| !is_displaced(seat)));
@@ -360,6 +402,8 @@ mod tests {
             seat.holder.begin_request().unwrap();
             seat.holder.end_request();
         }
+        wait(&old, IDLE_GRACE * 2);
+        wait(&young, IDLE_GRACE);
         half.holder.received();
         assert_eq!(half.holder.stage().0, Stage::Head);
         let first = busy(&connections, ip(2), 1);
@@ -368,6 +412,24 @@ mod tests {
         assert!(is_displaced(&old) && !is_displaced(&young));
         drop((half, old, first, second));
         assert_eq!(connections.table.lock().seated, 1);
+    }
+
+    #[test]
+    fn a_body_that_stalls_makes_room_and_one_that_comes_does_not() {
+        let connections = connections(100, 3);
+        let [used, stalled, coming] = [(); 3].map(|()| connections.admit(ip(2)).unwrap());
+        for seat in [&used, &stalled, &coming] {
+            seat.holder.begin_request().unwrap();
+            seat.holder.body_awaited();
+            wait(seat, 2 * STALL);
+        }
+        used.holder.end_request();
+        wait(&used, 2 * IDLE_GRACE);
+        coming.holder.body_came();
+        coming.holder.body_awaited();
+        let newcomer = busy(&connections, ip(2), 1);
+        assert!(is_displaced(&stalled) && !is_displaced(&used) && !is_displaced(&coming));
+        drop(newcomer);
     }
 
     #[test]

@@ -161,6 +161,7 @@ async fn a_damaged_locator() {
     let (bench, _) = bench(10).await;
     let (home, key) = item_key(&bench, "i3");
     let label = bench.labels.item("i3");
+    let sound = read(&bench, Family::Locators, &key);
     write(&bench, Family::Locators, &key, b"\x12\x03xyz");
     let current = bench
         .node
@@ -172,6 +173,7 @@ async fn a_damaged_locator() {
         Err(ShardError::Corrupt("locator"))
     );
     // A locator of an item that is not there.
+    write(&bench, Family::Locators, &key, &sound);
     let ghost = Keys::new(home, INDEX).item(&ItemLabel([0; 16]));
     write(
         &bench,
