@@ -96,8 +96,8 @@ pub(crate) struct ServeArgs {
     recall_target: f32,
 
     /// How fast a key rotation seals items again, MiB per second; 0 as fast as it goes
-    #[arg(long, env = "SEALDEX_ROTATION_MIB_PER_SECOND", default_value_t = 32)]
-    rotation_mib_per_second: u32,
+    #[arg(long, env = "SEALDEX_ROTATION_MIB_PER_SECOND", default_value_t = 32.0, value_parser = pace)]
+    rotation_mib_per_second: f64,
 
     /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
     /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
@@ -111,6 +111,15 @@ fn recall_target(text: &str) -> Result<f32, String> {
         Ok(target)
     } else {
         Err("a recall to aim at is at least 0.5 and below 1".to_owned())
+    }
+}
+
+fn pace(text: &str) -> Result<f64, String> {
+    let pace: f64 = text.parse().map_err(|_| "a pace is a number".to_owned())?;
+    if pace.is_finite() && pace >= 0.0 {
+        Ok(pace)
+    } else {
+        Err("a pace is at least 0".to_owned())
     }
 }
 
@@ -240,7 +249,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         compute_threads: threads,
         auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
         recall_target: args.recall_target,
-        reseal_bytes_per_second: u64::from(args.rotation_mib_per_second) << 20,
+        reseal_bytes_per_second: (args.rotation_mib_per_second * 1_048_576.0) as u64,
         disk_reserve_bytes,
         ..Settings::new(data_dir.catalog())
     };
