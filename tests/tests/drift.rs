@@ -50,7 +50,10 @@ struct Kept {
 
 impl Kept {
     async fn new(name: &str) -> Self {
-        let home = Home::new();
+        Self::at(Home::new(), name).await
+    }
+
+    async fn at(home: Home, name: &str) -> Self {
         let server = home.start().await;
         let index = Index::create(
             &server.http,
@@ -224,6 +227,29 @@ async fn what_is_left_of_a_trained_index_is_found() {
             "{left} left: {at_once}, then {after}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_rows_that_nobody_counted_hide_nothing() {
+    let home = Home::new().with_variable("SEALDEX_AUTO_TRAIN_ITEMS", "0");
+    let mut kept = Kept::at(home, "dead").await;
+    let region = Region::new(6, 6_000, 0.0, 1.0);
+    kept.upsert(region.items("row")).await;
+    kept.index.train().await;
+    let removed: Vec<String> = (0..6_000)
+        .filter(|n| n % 100 != 0)
+        .map(|n| format!("row{n}"))
+        .collect();
+    for ids in removed.chunks(3_000) {
+        kept.index.delete(ids).await;
+    }
+    kept.items.retain(|id, _| !removed.contains(id));
+    for round in 0..4 {
+        let recall = kept.recall(&region.queries).await;
+        assert!(recall >= 0.95, "round {round}: {recall}");
+    }
+    let all = kept.index.query(&region.queries[0], 100, json!({})).await;
+    assert_eq!(all.len(), 60, "all that is left is found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
-//! Whether a generation's codes still fit the items that queries are after. Every query compares the order that codes gave
-//! its candidates with their true order; this counts those that were misled. Knows nothing of what a query is about.
+//! Whether a generation still fits the items that queries are after. Every query compares the order that codes gave its
+//! candidates with their true order, and sees how many of them are current; this counts those that were misled, and the
+//! rows that are dead. Knows nothing of what a query is about.
 
 use sealdex_index::agreement;
 use sealdex_index::quantiser::Codec;
@@ -11,11 +12,18 @@ const MISLED_MIN: u32 = 16;
 /// Of so many queries one may be misled where codes fit, by chance.
 const ONE_IN: u32 = 10;
 
+/// Candidates that count.
+const CANDIDATES: usize = 4_096;
+/// Of so many candidates one may be dead before clusters are folded for it.
+const DEAD_ONE_IN: usize = 5;
+
 /// The queries of late.
 #[derive(Default)]
 pub(crate) struct Fitness {
     queries: u32,
     misled: u32,
+    candidates: usize,
+    dead: usize,
 }
 
 impl Fitness {
@@ -26,6 +34,22 @@ impl Fitness {
         }
         self.queries = self.queries.saturating_add(queries as u32);
         self.misled = self.misled.saturating_add(misled as u32);
+    }
+
+    /// Takes note of one request's candidates, of which so many are current.
+    pub(crate) fn note_candidates(&mut self, candidates: usize, live: usize) {
+        self.candidates += candidates;
+        self.dead += candidates.saturating_sub(live);
+    }
+
+    /// Whether so many candidates were dead that all clusters are to be folded; asked once for every so many of them.
+    pub(crate) fn take_littered(&mut self) -> bool {
+        if self.candidates < CANDIDATES {
+            return false;
+        }
+        let littered = self.dead >= self.candidates / DEAD_ONE_IN;
+        (self.candidates, self.dead) = (0, 0);
+        littered
     }
 
     /// Whether so many were misled that codes have to be learned anew.
@@ -51,6 +75,18 @@ mod tests {
             fitness.note(20, 1);
             assert!(!fitness.is_lost());
         }
+    }
+
+    #[test]
+    fn clusters_are_littered_when_many_candidates_are_dead() {
+        let mut fitness = Fitness::default();
+        fitness.note_candidates(CANDIDATES - 1, 0);
+        assert!(!fitness.take_littered(), "too few to tell");
+        fitness.note_candidates(1, 0);
+        assert!(fitness.take_littered());
+        assert!(!fitness.take_littered(), "told once");
+        fitness.note_candidates(CANDIDATES, CANDIDATES - CANDIDATES / 10);
+        assert!(!fitness.take_littered());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Upkeep of clusters: folds the many small blocks that writes leave, and drops rows that are no longer current.
 
 use super::fanout::Fanout;
-use super::session::{LoadedModel, Session};
+use super::session::{LoadedModel, Session, Upkeep};
 use parking_lot::Mutex;
 use sealdex_core::{ClusterLabel, Generation, ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::{Applied, ClusterRows, FoldRequest, ShardError};
@@ -56,6 +56,21 @@ impl Maintenance {
                 due.push(*cluster);
             }
         }
+        self.enqueue(session, &mut upkeep, due);
+    }
+
+    /// Has all clusters of a generation folded. Never waits.
+    pub(crate) fn sweep(&self, session: &Arc<Session>, model: &LoadedModel) {
+        let generation = model.model.generation;
+        let all = model
+            .labels
+            .iter()
+            .map(|cluster| (generation, *cluster))
+            .collect();
+        self.enqueue(session, &mut session.upkeep.lock(), all);
+    }
+
+    fn enqueue(&self, session: &Arc<Session>, upkeep: &mut Upkeep, due: Clusters) {
         for (generation, cluster) in due {
             if upkeep.queued.insert((generation, cluster)) {
                 let task = Task {

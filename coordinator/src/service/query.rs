@@ -41,7 +41,7 @@ impl Service {
                 Err(Interrupted::StaleGeneration | Interrupted::Overtaken) => continue,
                 Err(Interrupted::Failed(error)) => return Err(error),
                 Ok(hits) => {
-                    self.train_if_lost(index, session).await;
+                    self.tend(index, session).await;
                     return Ok(hits);
                 }
             }

@@ -144,9 +144,19 @@ impl Service {
         })
     }
 
-    /// The same for a query, which looks no further unless codes have misled those of late.
-    pub(crate) async fn train_if_lost(self: &Arc<Self>, index: &OpenIndex, session: &Session) {
-        let lost = session.fitness.lock().is_lost();
+    /// What queries of late ask for: a training if codes have misled them, a fold of all clusters if those are littered
+    /// with dead rows, of which a training that filled them or a former process has kept no count.
+    pub(crate) async fn tend(self: &Arc<Self>, index: &OpenIndex, session: &Arc<Session>) {
+        let (lost, littered) = {
+            let mut fitness = session.fitness.lock();
+            (fitness.is_lost(), fitness.take_littered())
+        };
+        if littered {
+            let models: Vec<_> = session.models.lock().values().cloned().collect();
+            models
+                .iter()
+                .for_each(|model| self.maintenance.sweep(session, model));
+        }
         if lost && index.writer.is_some() {
             self.train_if_due_quietly(index).await;
         }

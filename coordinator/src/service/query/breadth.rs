@@ -66,18 +66,20 @@ impl Horizon<'_> {
         };
         Breadth {
             probes,
-            candidates: candidates.max(query.top_k).min(self.candidates_max()),
+            candidates: candidates.max(query.top_k).min(self.everything.max(1) as usize),
         }
     }
 
-    /// Where it goes on that is to look into at least `probes` clusters; `None` with nothing left to widen.
-    pub(super) fn wider(&self, breadth: Breadth, probes: usize) -> Option<Breadth> {
+    /// Where it goes on that has scored up to `scored` rows and is to look into at least `probes` clusters; `None` with
+    /// nothing left to widen.
+    pub(super) fn wider(&self, breadth: Breadth, probes: usize, scored: u64) -> Option<Breadth> {
         let wider = Breadth {
             probes: probes.min(self.clusters()),
+            // All rows at last, however many of them are dead.
             candidates: breadth
                 .candidates
                 .saturating_mul(WIDENING)
-                .min(self.candidates_max()),
+                .min(breadth.candidates.max(scored as usize)),
         };
         (wider != breadth).then_some(wider)
     }
@@ -135,11 +137,6 @@ impl Horizon<'_> {
         };
         let wanted = by_selectivity.max(by_count).min(clusters);
         (wanted > breadth.probes).then_some(wanted)
-    }
-
-    /// All there is to look at: as many rows again as there are items may be dead.
-    fn candidates_max(&self) -> usize {
-        (self.everything.max(1) as usize).saturating_mul(2)
     }
 
     fn clusters(&self) -> usize {

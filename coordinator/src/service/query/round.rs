@@ -60,8 +60,8 @@ impl Round<'_> {
             let scanned = self.scan(&open, breadth).await?;
             let resolved = self.resolve(&open, &scanned.candidates).await?;
             let mut still_open = Vec::new();
-            let mut wanted_probes = breadth.probes;
-            let mut lost = 0;
+            let (mut wanted_probes, mut most_scored) = (breadth.probes, 0);
+            let (mut misled, mut live) = (0, 0);
             for (
                 position,
                 Resolution {
@@ -78,7 +78,9 @@ impl Round<'_> {
                     tied: cut.is_some_and(|cut| neighbours.iter().any(|found| found.estimate >= cut)),
                     misled: fitness::misled(self.model.model.quantiser.codec(), &order),
                 };
-                lost += usize::from(outcome.misled);
+                misled += usize::from(outcome.misled);
+                live += outcome.live;
+                most_scored = most_scored.max(outcome.scored);
                 found[open[position] as usize] = neighbours;
                 if let Verdict::Widen { probes } = horizon.judge(breadth, &outcome) {
                     still_open.push(open[position]);
@@ -86,13 +88,16 @@ impl Round<'_> {
                 }
             }
             if breadth == horizon.first() {
-                self.session.fitness.lock().note(open.len(), lost);
+                let candidates = scanned.candidates.iter().map(Vec::len).sum();
+                let mut fitness = self.session.fitness.lock();
+                fitness.note(open.len(), misled);
+                fitness.note_candidates(candidates, live);
             }
             if still_open.is_empty() {
                 continue;
             }
             // With nothing left to widen, what was found is what there is.
-            if let Some(wider) = horizon.wider(breadth, wanted_probes) {
+            if let Some(wider) = horizon.wider(breadth, wanted_probes, most_scored) {
                 work.push((still_open, wider));
             }
         }
