@@ -232,3 +232,55 @@ async fn a_restart_keeps_everything_and_a_drain_finishes_what_has_begun() {
         items
     );
 }
+
+/// Deleted and replaced items leave dead rows behind, which nobody may see: not by an answer that is short, nor by one that
+/// lacks what is near.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_rows_hide_no_living_ones() {
+    let home = Home::new();
+    let server = home.start().await;
+    let create = async |name| Index::create(&server.http, name, KEY, json!({"metric": "euclidean"})).await;
+    let ids = |hits: Vec<sealdex_tests::index::Hit>| hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>();
+
+    let replaced = create("replaced").await;
+    let near = |n: usize| Item::bare("a", vec![0.1 + n as f32 * 0.001, 0.2]);
+    let others = [Item::bare("b", vec![1.0, 1.0]), Item::bare("c", vec![5.0, 5.0])];
+    replaced.upsert(&others).await;
+    for n in 0..40 {
+        replaced.upsert(&[near(n)]).await;
+        let found = ids(replaced.query(&[0.1, 0.2], 3, json!({})).await);
+        assert_eq!(found, ["a", "b", "c"], "after {n} replacements");
+    }
+    replaced.upsert(&[Item::bare("a", vec![100.0, 100.0])]).await;
+    let found = ids(replaced.query(&[0.0, 0.0], 1, json!({})).await);
+    assert_eq!(found, ["b"], "what moved away is not in the way");
+
+    let emptied = create("emptied").await;
+    let all: Vec<Item> = (0..30)
+        .map(|n| Item::bare(format!("i{n:02}"), vec![n as f32 * 0.01, 0.2]))
+        .collect();
+    emptied.upsert(&all).await;
+    let gone: Vec<String> = (0..28).map(|n| format!("i{n:02}")).collect();
+    emptied.delete(&gone).await;
+    let found = ids(emptied.query(&[0.0, 0.2], 10, json!({})).await);
+    assert_eq!(found, ["i28", "i29"]);
+
+    let window = create("window").await;
+    for n in 0..60 {
+        window
+            .upsert(&[Item::bare(format!("w{n}"), vec![n as f32, 0.0])])
+            .await;
+        if n >= 10 {
+            window.delete(&[format!("w{}", n - 10)]).await;
+            let found = window.query(&[0.0, 0.0], 10, json!({})).await.len();
+            assert_eq!(found, 10, "of a window of ten that ends at {n}");
+        }
+    }
+    server.stop().await;
+    let server = home.start().await;
+    let found = window
+        .through(&server.http)
+        .query(&[0.0, 0.0], 20, json!({}))
+        .await;
+    assert_eq!(found.len(), 10, "after a restart");
+}

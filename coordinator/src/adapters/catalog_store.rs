@@ -117,7 +117,7 @@ fn purpose_of(command: &Command) -> Purpose {
 struct CatalogStore {
     db: DB,
     space: Arc<Space>,
-    /// What was deleted may still be in some file.
+    /// What was erased may still be in some file.
     unpurged: bool,
     watermark: Watermark,
     applied: LogIndex,
@@ -161,14 +161,19 @@ impl CatalogStore {
                 records.push(decode_record(&value).map_err(|e| CatalogError::Storage(e.to_string()))?);
             }
         }
-        Ok(Self {
+        let mut store = Self {
             db,
             space,
-            unpurged: false,
+            unpurged: true,
             watermark,
             applied,
             view: Arc::new(RwLock::new(Catalog::restore(records))),
-        })
+        };
+        // The last run may have ended between an erasure and its purge.
+        store
+            .purge()
+            .map_err(|fault| CatalogError::Storage(fault.reason))?;
+        Ok(store)
     }
 }
 
@@ -187,7 +192,10 @@ impl StateMachine for CatalogStore {
                     let deletes = matches!(command, Command::Delete { .. });
                     let erases = matches!(
                         command,
-                        Command::Delete { .. } | Command::Rewrap { .. } | Command::FinishEpoch { .. }
+                        Command::Delete { .. }
+                            | Command::RemoveUser { .. }
+                            | Command::Rewrap { .. }
+                            | Command::FinishEpoch { .. }
                     );
                     let outcome = catalog.apply(command).map_err(CatalogError::Rejected);
                     if let Ok(record) = &outcome {

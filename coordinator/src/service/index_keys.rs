@@ -39,15 +39,17 @@ impl Service {
         }
     }
 
-    /// The same for a caller, who is told of a wrong key at once. Wrong ones are counted for each index and address.
+    /// The same for a caller, who is told of a wrong key at once. Wrong ones are counted for each index and address; with a
+    /// right one a rotation that waits for it goes on.
     pub(crate) async fn callers_key(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         record: &IndexRecord,
         sent: KeyInput,
     ) -> Result<Arc<IndexKey>, ServiceError> {
         let key = self.index_key(record, sent).await?;
         if record.key.source != KeySource::Client {
+            self.resume_with(record, &key)?;
             return Ok(key);
         }
         let judged = self.custodian.verify(record, &key);
@@ -55,7 +57,9 @@ impl Service {
         self.key_attempts
             .judge(source, judged.is_ok())
             .map_err(|retry_after_seconds| too_many_wrong(&record.name, retry_after_seconds))?;
-        judged.map(|()| key)
+        judged?;
+        self.resume_with(record, &key)?;
+        Ok(key)
     }
 
     /// Whoever pulls the key of a KMS-backed index keeps its users out too, although their grants would still open.
@@ -84,7 +88,12 @@ impl Service {
 
     /// Exchanges the key of an index for another in one commit: no row is touched, no request fails. The old key opens
     /// nothing from then on.
-    pub async fn rewrap(&self, caller: &Caller, index: IndexRef, new: NewKey) -> Result<(), ServiceError> {
+    pub async fn rewrap(
+        self: &Arc<Self>,
+        caller: &Caller,
+        index: IndexRef,
+        new: NewKey,
+    ) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let mut record = self.named(&index.name)?;
         let old = self.callers_key(caller, &record, index.key).await?;

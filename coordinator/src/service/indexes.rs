@@ -99,9 +99,7 @@ impl Service {
         let missing = || no_such_index(&index.name);
         let record = record.ok_or_else(missing)?;
         let key = self.callers_key(caller, &record, index.key).await?;
-        let opened = self.open_latest(record, missing, |record| self.custodian.open(record, &key))?;
-        self.resume_with(&opened.record, &key)?;
-        Ok(opened)
+        self.open_latest(record, missing, |record| self.custodian.open(record, &key))
     }
 
     /// Opens an index whose key a KMS keeps, on nobody's behalf.
@@ -152,7 +150,11 @@ impl Service {
 
     /// Deletes an index: first its keys and its users' grants, which makes its rows unreadable, then its rows. A
     /// KMS-backed index can be deleted after its key is gone.
-    pub async fn delete_index(&self, caller: &Caller, index: IndexRef) -> Result<(), ServiceError> {
+    pub async fn delete_index(
+        self: &Arc<Self>,
+        caller: &Caller,
+        index: IndexRef,
+    ) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let record = self.named(&index.name)?;
         match (&record.key.source, index.key) {

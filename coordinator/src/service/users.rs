@@ -37,7 +37,7 @@ pub struct UserListed {
 impl Service {
     /// Makes a user of an index.
     pub async fn create_user(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         authenticator: &Authenticator,
         request: CreateUser,
@@ -70,7 +70,7 @@ impl Service {
 
     /// The users of an index, in the order in which they were made.
     pub async fn list_users(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         index: IndexRef,
     ) -> Result<Vec<UserListed>, ServiceError> {
@@ -80,7 +80,7 @@ impl Service {
 
     /// Revokes a user: from the next request on their token opens nothing. Revoking who is not there succeeds.
     pub async fn delete_user(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         index: IndexRef,
         user: UserId,
@@ -97,7 +97,11 @@ impl Service {
     }
 
     /// An index whose key the root caller has.
-    async fn administered(&self, caller: &Caller, index: IndexRef) -> Result<Arc<IndexRecord>, ServiceError> {
+    async fn administered(
+        self: &Arc<Self>,
+        caller: &Caller,
+        index: IndexRef,
+    ) -> Result<Arc<IndexRecord>, ServiceError> {
         caller.require_root()?;
         let record = self.named(&index.name)?;
         let key = self.callers_key(caller, &record, index.key).await?;
