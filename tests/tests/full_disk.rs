@@ -47,21 +47,19 @@ async fn an_almost_full_disk_refuses_writes_and_nothing_else() {
     );
     assert!(left > 48 * MIB, "only {left} bytes are left");
     // What somebody else takes of the reserve is missing to every write, small ones too, but not yet to deletions.
-    disk.fill(48 * MIB);
-    filler.every_write_is_refused().await;
+    filler.every_write_is_refused(&disk, 48 * MIB).await;
     filler.all_is_read().await;
     filler.delete_some().await;
     spare.must("indexes/delete", json!({})).await;
     filler.all_is_read().await;
 
     // The rest of the disk is taken by somebody else.
-    disk.fill(0);
-    filler.every_write_is_refused().await;
+    filler.every_write_is_refused(&disk, 0).await;
     filler.all_is_read().await;
     server.kill();
     let server = home.start().await;
     filler.through(&server);
-    filler.every_write_is_refused().await;
+    filler.every_write_is_refused(&disk, 0).await;
     filler.all_is_read().await;
 
     disk.empty();
@@ -292,7 +290,8 @@ impl Filler {
         self.items.retain(|id, _| !ids.contains(id));
     }
 
-    async fn every_write_is_refused(&mut self) {
+    /// With `left` bytes free at each: what the server tidies up meanwhile is taken away again.
+    async fn every_write_is_refused(&mut self, disk: &SmallDisk, left: u64) {
         let key = self.random.hex(32);
         let batch = self.batch();
         let items: Vec<Value> = batch.iter().map(Item::to_json).collect();
@@ -304,10 +303,12 @@ impl Filler {
             ("indexes/full/users", json!({"permissions": ["read"]})),
             ("indexes/full/rotate", json!({"new_index_key": key})),
         ] {
+            disk.fill(left);
             let reply = self.index.call(route, body).await.unwrap();
             assert_eq!(reply.status, 507, "{route}: {}", reply.text());
             assert!(reply.json()["detail"].as_str().unwrap().contains("Free space"));
         }
+        disk.fill(left);
         let another = Index::new(&self.index.http, "another", &key);
         let reply = another.call("indexes/create", json!({})).await.unwrap();
         assert_eq!(reply.status, 507, "{}", reply.text());
