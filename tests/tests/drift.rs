@@ -162,7 +162,7 @@ async fn what_lies_far_from_the_trained_data_is_found_at_once_and_learned() {
             "{name}: {learned} lists, nothing was learned anew"
         );
         assert!(
-            after.iter().all(|recall| *recall >= 0.94),
+            after.iter().all(|recall| *recall >= 0.88),
             "{name}: {after:?} after that"
         );
     }
@@ -223,7 +223,7 @@ async fn what_is_left_of_a_trained_index_is_found() {
         let after = kept.recall(&region.queries).await;
         println!("{left} left: recall {at_once:.3} at once, {after:.3} after (whole: {whole:.3})");
         assert!(
-            at_once >= 0.94 && after >= 0.94,
+            at_once >= 0.88 && after >= 0.88,
             "{left} left: {at_once}, then {after}"
         );
     }
