@@ -42,6 +42,11 @@ number_id!(
     IndexId(u64)
 );
 number_id!(
+    /// A node of a deployment. Given by the metadata group when the node joins and never given again: a node that has lost
+    /// its disk joins under a new one.
+    NodeId(u64)
+);
+number_id!(
     /// One of the fixed number of partitions of a deployment.
     PartitionId(u16)
 );

@@ -7,8 +7,8 @@ use crate::filter::Filter;
 use crate::metadata::Metadata;
 use crate::quantiser::{Codec, Scorer};
 use sealdex_core::{
-    BlockId, ClusterLabel, Dimension, ErrorCode, Generation, IndexId, ItemLabel, KeyEpoch, Metric, Op,
-    PartitionId, Precision,
+    BlockId, ClusterLabel, Dimension, ErrorCode, Generation, IndexId, ItemLabel, KeyEpoch, Metric, NodeId,
+    Op, PartitionId, Precision,
 };
 use std::sync::Arc;
 
@@ -310,7 +310,16 @@ pub enum ShardError {
     /// A fold's blocks are no longer there: somebody else folded them.
     #[error("blocks are gone")]
     BlocksGone,
-    /// Too much is under way.
+    /// Another node leads the partition, as far as this one knows.
+    #[error("another node leads the partition")]
+    NotLeader {
+        /// Which one.
+        leader: Option<NodeId>,
+    },
+    /// The node has no replica of the partition.
+    #[error("the partition is not on this node")]
+    NotHosted,
+    /// Too much is under way, or no majority of the partition's nodes can be reached.
     #[error("too much is under way")]
     Busy,
     /// The node is stopping.
@@ -346,6 +355,8 @@ impl ShardError {
             ShardError::Busy
             | ShardError::Stopped
             | ShardError::LeaseRequired
+            | ShardError::NotLeader { .. }
+            | ShardError::NotHosted
             | ShardError::StaleGeneration => ErrorCode::Busy,
             ShardError::DiskFull { .. } => ErrorCode::DiskFull,
             ShardError::Corrupt(_) => ErrorCode::Corrupt,
