@@ -14,10 +14,12 @@ mod maintenance;
 mod node;
 mod partition;
 mod pool;
+mod replica;
 mod scan;
 mod storage;
 
 pub use node::{Node, Options};
+pub use replica::Origin;
 
 #[cfg(test)]
 mod tests {

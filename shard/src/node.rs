@@ -3,15 +3,16 @@
 
 use crate::lease::Leases;
 use crate::maintenance;
-use crate::partition::{Directory, Partition, WriteKey, list_inbox, read_inbox};
+use crate::partition::{WriteKey, clear as clear_partition, list_inbox, read_inbox};
 use crate::pool::{Crew, Pool};
+use crate::replica::{Origin, Replica, disk_full, group_of};
 use crate::scan::{self, Access};
-use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys};
+use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys, partition_key};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prost::Message;
-use sealdex_consensus::{Full, Group, ProposeError, Purpose, Space, Watermark};
+use sealdex_consensus::{Host, Purpose, Space};
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
 use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
 use sealdex_index::dataplane::{
@@ -21,6 +22,7 @@ use sealdex_index::dataplane::{
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,64 +40,93 @@ pub struct Options {
     pub block_cache_bytes: usize,
     /// Threads that read, open and scan.
     pub threads: usize,
-    /// Requests that may be under way or wait, and proposals that may wait in each partition.
+    /// Requests that may be under way or wait.
     pub queue: usize,
-    /// Free space that is kept back for what must go on when the disk is almost full. `None` chooses by the size of the
-    /// disk, 0 keeps none and lets every write in.
-    pub disk_reserve_bytes: Option<u64>,
 }
 
 /// A running node. Share it in an `Arc`.
 pub struct Node {
     database: Arc<Database>,
-    partitions: Vec<Replica>,
+    host: Arc<Host>,
+    replicas: RwLock<BTreeMap<PartitionId, Arc<Replica>>>,
     leases: Leases,
     pool: Pool,
     /// Until the node closes.
     housekeeper: Mutex<Option<Housekeeper>>,
 }
 
-/// A partition on this node: the door to its log, and what readers see.
-struct Replica {
-    group: Group<Partition>,
-    directory: Arc<Directory>,
-}
-
 impl Node {
-    /// Opens the data directory and starts the partitions. Blocks until the log of the last run is read again.
-    pub fn open(options: Options) -> Result<Node, ShardError> {
-        let space = Space::open(&options.path, options.disk_reserve_bytes)
-            .map_err(|error| ShardError::Storage(error.to_string()))?;
+    /// Opens the data directory, whose disk `space` watches. The partitions' logs are kept by `host`. Blocks.
+    pub fn open(options: Options, space: Arc<Space>, host: Arc<Host>) -> Result<Node, ShardError> {
         let database = Arc::new(Database::open(
             &options.path,
             options.block_cache_bytes,
             options.threads,
-            Arc::new(space),
+            space,
         )?);
         storage::claim(&database, options.partitions)?;
-        let watermark = Watermark::open(&options.path.join("watermark"), usize::from(options.partitions));
-        let watermark = Arc::new(watermark.map_err(|error| ShardError::Storage(error.to_string()))?);
-        let partitions = (0..options.partitions)
-            .map(|id| Replica::start(&database, &watermark, PartitionId(id), options.queue))
-            .collect::<Result<_, _>>()?;
         let leases = Leases::new().map_err(|error| ShardError::Storage(error.to_string()))?;
         let pool = Pool::new(options.threads, options.queue)?;
         let housekeeper = Housekeeper::start(Arc::clone(&database))
             .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Node {
             database,
-            partitions,
+            host,
+            replicas: RwLock::default(),
             leases,
             pool,
             housekeeper: Mutex::new(Some(housekeeper)),
         })
     }
 
+    /// Takes up a replica of a partition; returns when what is on disk of it can be read. One that is there already stays
+    /// as it is.
+    pub async fn host_partition(&self, id: PartitionId, origin: &Origin) -> Result<(), ShardError> {
+        if self.replica(id).is_ok() {
+            return Ok(());
+        }
+        let replica = Replica::start(&self.host, &self.database, id, origin).await?;
+        self.replicas.write().insert(id, Arc::new(replica));
+        Ok(())
+    }
+
+    /// Gives up the replica of a partition that has left the node: its log and its records are deleted.
+    pub async fn drop_partition(&self, id: PartitionId) -> Result<(), ShardError> {
+        let Some(replica) = self.replicas.write().remove(&id) else {
+            return Ok(());
+        };
+        replica.stop().await;
+        self.host.forget(group_of(id)).await;
+        let database = Arc::clone(&self.database);
+        let clear = move |_: &Crew| {
+            clear_partition(&database, id).map_err(|fault| ShardError::Storage(fault.reason))
+        };
+        self.pool.run(clear).await?;
+        if let Some(housekeeper) = &*self.housekeeper.lock() {
+            housekeeper.reclaim(Dropped {
+                families: &Family::ALL,
+                prefix: partition_key(id).to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The log of the groups that are here.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// The partitions that are here.
+    pub fn hosted(&self) -> Vec<PartitionId> {
+        self.replicas.read().keys().copied().collect()
+    }
+
     /// Finishes what is under way, refuses the rest, and leaves the data as the next [`open`](Self::open) likes it.
     pub async fn close(&self) {
         self.database.space().close();
-        for partition in &self.partitions {
-            partition.group.stop().await;
+        let replicas: Vec<Arc<Replica>> = self.replicas.read().values().cloned().collect();
+        for replica in replicas {
+            replica.stop().await;
         }
         let database = Arc::clone(&self.database);
         let housekeeper = self.housekeeper.lock().take();
@@ -147,7 +178,7 @@ impl Node {
         encoded: Bytes,
         signature: [u8; 64],
     ) -> Result<(), ShardError> {
-        let state = self.partition(partition)?.directory.state(index);
+        let state = self.replica(partition)?.directory().state(index);
         let of_epoch = |pinned: WriteKey| {
             let context = BatchContext {
                 index,
@@ -185,19 +216,17 @@ impl Node {
     ) -> Result<Applied, ShardError> {
         let dropped = dropped_by(partition, entry);
         let forgotten = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
-        let group = &self.partition(partition)?.group;
-        let reply = group.propose(purpose_of(entry), encoded).await;
+        let reply = self
+            .replica(partition)?
+            .propose(purpose_of(entry), encoded)
+            .await;
         if let Some(index) = forgotten {
             self.leases.revoke(index);
         }
         if let (Some(dropped), Some(housekeeper)) = (dropped, &*self.housekeeper.lock()) {
             housekeeper.reclaim(dropped);
         }
-        reply.map_err(|error| match error {
-            ProposeError::Busy => ShardError::Busy,
-            ProposeError::Full(full) => disk_full(full),
-            ProposeError::Stopped => ShardError::Stopped,
-        })?
+        reply
     }
 
     /// Scores the rows of clusters.
@@ -236,7 +265,7 @@ impl Node {
         generation: Generation,
         label: BlobLabel,
     ) -> Result<Option<Vec<u8>>, ShardError> {
-        self.partition(target.partition)?;
+        self.replica(target.partition)?.current().await?;
         let database = Arc::clone(&self.database);
         let key = Keys::new(target.partition, target.index).blob(generation, &label);
         let read = move |_: &Crew| {
@@ -315,7 +344,7 @@ impl Node {
 
     /// Rewrites the files that hold the index's records, so that nothing that was replaced or deleted before is in any.
     pub async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
-        self.partition(partition)?;
+        self.replica(partition)?;
         let prefix = Keys::new(partition, index).index().to_vec();
         let purged = match &*self.housekeeper.lock() {
             Some(housekeeper) => housekeeper.purge(prefix),
@@ -326,17 +355,17 @@ impl Node {
 
     /// How many items the index has in the partition.
     pub async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
-        let state = self.partition(partition)?.directory.state(index);
+        let state = self.replica(partition)?.current().await?.state(index);
         Ok(state.ok_or(ShardError::UnknownIndex)?.items)
     }
 
     /// What waits in an index's inbox, still sealed.
     pub async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
-        let directory = &self.partition(request.partition)?.directory;
-        if let Some(listed) = list_inbox(directory, &request)? {
+        let directory = self.replica(request.partition)?.current().await?;
+        if let Some(listed) = list_inbox(&directory, &request)? {
             return Ok(listed);
         }
-        let (database, directory) = (Arc::clone(&self.database), Arc::clone(directory));
+        let database = Arc::clone(&self.database);
         let read = move |_: &Crew| read_inbox(&database, &directory, &request);
         self.pool.run(read).await
     }
@@ -349,12 +378,12 @@ impl Node {
 
     /// Bytes of the blocks that an index has in the partition, over all its generations.
     pub async fn block_bytes(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
-        Ok(self.partition(partition)?.directory.block_bytes(index))
+        Ok(self.replica(partition)?.current().await?.block_bytes(index))
     }
 
     /// The indexes that the partition knows.
     pub async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
-        Ok(self.partition(partition)?.directory.indexes())
+        Ok(self.replica(partition)?.current().await?.indexes())
     }
 
     /// Runs a job that opens records, if the node has a lease for it.
@@ -363,8 +392,8 @@ impl Node {
         target: Target,
         job: impl FnOnce(&Access, &Crew) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
-        let directory = Arc::clone(&self.partition(target.partition)?.directory);
         let keys = self.leases.keys(target)?;
+        let directory = self.replica(target.partition)?.current().await?;
         let access = Access {
             database: Arc::clone(&self.database),
             directory,
@@ -374,27 +403,9 @@ impl Node {
         self.pool.run(move |crew| job(&access, crew)).await
     }
 
-    /// A partition that is not here knows no index.
-    fn partition(&self, id: PartitionId) -> Result<&Replica, ShardError> {
-        self.partitions
-            .get(usize::from(id.0))
-            .ok_or(ShardError::UnknownIndex)
-    }
-}
-
-impl Replica {
-    fn start(
-        database: &Arc<Database>,
-        watermark: &Arc<Watermark>,
-        id: PartitionId,
-        queue: usize,
-    ) -> Result<Self, ShardError> {
-        let partition = Partition::open(Arc::clone(database), Arc::clone(watermark), id)?;
-        let directory = partition.directory();
-        let space = Arc::clone(database.space());
-        let group = Group::start(&format!("partition-{id}"), partition, queue, space)
-            .map_err(|error| ShardError::Storage(error.to_string()))?;
-        Ok(Self { group, directory })
+    fn replica(&self, id: PartitionId) -> Result<Arc<Replica>, ShardError> {
+        let replicas = self.replicas.read();
+        replicas.get(&id).cloned().ok_or(ShardError::NotHosted)
     }
 }
 
@@ -418,13 +429,6 @@ fn purpose_of(entry: &Entry) -> Purpose {
             Purpose::Relieve
         }
         _ => Purpose::Grow,
-    }
-}
-
-fn disk_full(full: Full) -> ShardError {
-    ShardError::DiskFull {
-        free_bytes: full.free_bytes,
-        needed_bytes: full.needed_bytes,
     }
 }
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const FORMAT: u32 = 1;
+/// 1 had no log of its own.
+const FORMAT: u32 = 2;
 const PARTITIONS: u16 = 4;
 const DESCRIPTION_FILE: &str = "sealdex.json";
 
@@ -150,6 +151,11 @@ impl DataDir {
         self.deployment
     }
 
+    /// Where the log of all groups is.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
     /// Where the catalogue is.
     pub(crate) fn catalog(&self) -> PathBuf {
         self.path.join("catalog")
@@ -238,10 +244,10 @@ mod tests {
             Err(DataDirError::NotOurs(_))
         ));
         for text in [
-            &written(2, 4, "0", 4),
-            &written(1, 5, "0", 4),
-            &written(1, 4, "1", 4),
-            &written(1, 4, "x", 4).replace('0', "x"),
+            &written(3, 4, "0", 4),
+            &written(2, 5, "0", 4),
+            &written(2, 4, "1", 4),
+            &written(2, 4, "x", 4).replace('0', "x"),
             "{",
         ] {
             fs::write(dir.path().join(DESCRIPTION_FILE), text).unwrap();

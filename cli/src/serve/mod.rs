@@ -5,19 +5,20 @@ mod card;
 mod config;
 mod data_dir;
 mod local_shard;
+mod stores;
 
 use access::Access;
 use clap::{Args, Command, FromArgMatches};
 use config::Config;
 use data_dir::DataDir;
 use local_shard::LocalShard;
+use stores::Stores;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_core::limits;
-use sealdex_shard::{Node, Options};
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,9 +27,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-
-/// Requests that may wait in the shard before the next is refused as busy.
-const REQUESTS_QUEUED: usize = 1024;
 
 /// Options of `sealdex serve`. Each can be given by an environment variable or in the configuration file instead.
 #[derive(Args)]
@@ -227,20 +225,10 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         0 => std::thread::available_parallelism()?.get(),
         n => n as usize,
     };
-    let disk_reserve_bytes = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
-    let options = Options {
-        path: data_dir.shard(),
-        partitions: data_dir.partitions(),
-        block_cache_bytes: (args.block_cache_mib as usize) << 20,
-        threads,
-        queue: REQUESTS_QUEUED,
-        disk_reserve_bytes,
-    };
-    let node = tokio::task::spawn_blocking(move || Node::open(options))
+    let stores = Stores::open(&args, &data_dir, threads)
         .await
-        .map_err(|e| ServeError::Storage(e.to_string()))?
-        .map_err(|e| not_opened(&data_dir, e.to_string()))?;
-    let node = Arc::new(node);
+        .map_err(|reason| not_opened(&data_dir, reason))?;
+    let Stores { node, catalog, host } = stores;
     let settings = Settings {
         partitions: data_dir.partitions(),
         deployment: data_dir.deployment(),
@@ -250,17 +238,13 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
         recall_target: args.recall_target,
         reseal_bytes_per_second: (args.rotation_mib_per_second * 1_048_576.0) as u64,
-        disk_reserve_bytes,
-        ..Settings::new(data_dir.catalog())
+        ..Settings::default()
     };
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
-    let service = Service::start(
-        settings,
-        Arc::new(LocalShard::new(node.clone())),
-        key_ring.clone(),
-    )
-    .await
-    .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
+    let shards = Arc::new(LocalShard::new(node.clone()));
+    let service = Service::start(settings, catalog, shards, key_ring.clone())
+        .await
+        .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     let server = ServerOptions {
@@ -280,6 +264,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     tracing::info!("stopping");
     service.stop().await;
     node.close().await;
+    host.stop().await;
     Ok(())
 }
 

@@ -2,18 +2,20 @@
 
 use super::catalog_codec::{decode_command, decode_record, encode_command, encode_record};
 use crate::domain::{Catalog, Command, IndexRecord, Rejection};
+use bytes::{Buf, Bytes};
 use parking_lot::RwLock;
-use rocksdb::{DB, DBRecoveryMode, ErrorKind, Options, WriteBatch, WriteOptions};
+use rocksdb::{DB, ErrorKind, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 use sealdex_consensus::{
-    Entry, Full, Group, LogIndex, ProposeError, Purpose, Space, StateMachine, StorageFault, Watermark,
-    check_logs,
+    Entry, Full, Group, GroupId, Host, Mark, NotLed, ProposeError, Purpose, SnapshotReader, Space,
+    StateMachine, StorageFault,
 };
+use sealdex_core::NodeId;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-const APPLIED_KEY: &[u8] = b"applied";
+const MARK_KEY: &[u8] = b"mark";
 const INDEX_PREFIX: &[u8] = b"index/";
-const QUEUE: usize = 256;
 
 /// The catalogue is small, and so may be what its engine takes in memory and on disk beforehand.
 const MEMTABLE_BYTES: usize = 1024 * 1024;
@@ -22,8 +24,8 @@ const PREALLOCATED_BYTES: usize = 64 * 1024;
 /// Free space that a start without giving up the headroom takes.
 const START_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The catalogue is the only group in its database.
-const GROUP: usize = 0;
+/// The group of the catalogue. Partitions' groups follow.
+const GROUP: GroupId = GroupId(0);
 
 /// Why the catalogue did not take a command, or could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,9 @@ pub enum CatalogError {
     /// The command does not fit the catalogue's state.
     #[error("refused: {0:?}")]
     Rejected(Rejection),
+    /// Another node leads the catalogue's group.
+    #[error("another node leads the catalogue")]
+    NotLeader(Option<NodeId>),
     /// Too much is under way.
     #[error("too many changes are under way")]
     Busy,
@@ -49,21 +54,35 @@ pub enum CatalogError {
 pub struct CatalogHandle {
     view: Arc<RwLock<Catalog>>,
     group: Group<CatalogStore>,
-    space: Arc<Space>,
+    /// What was erased may still be in the log's files.
+    unpurged: Arc<AtomicBool>,
 }
 
 impl CatalogHandle {
-    /// Opens the catalogue in `path`, making it if there is none. So many bytes of the disk are kept free for what must
-    /// go on when it is almost full; `None` chooses by the size of the disk. Blocks; call it before serving.
-    pub fn open(path: &Path, disk_reserve_bytes: Option<u64>) -> Result<Self, CatalogError> {
-        let space =
-            Space::open(path, disk_reserve_bytes).map_err(|e| CatalogError::Storage(e.to_string()))?;
-        let space = Arc::new(space);
-        let store = CatalogStore::open(path, space.clone())?;
-        let view = store.view.clone();
-        let group = Group::start("catalog", store, QUEUE, space.clone())
-            .map_err(|e| CatalogError::Storage(e.to_string()))?;
-        Ok(Self { view, group, space })
+    /// Opens the catalogue in `path`, making it if there is none. Its log is kept by `host`; `space` watches the disk.
+    pub async fn open(path: &Path, space: Arc<Space>, host: &Arc<Host>) -> Result<Self, CatalogError> {
+        let path = path.to_owned();
+        let store = tokio::task::spawn_blocking(move || CatalogStore::open(&path, space))
+            .await
+            .map_err(|e| CatalogError::Storage(e.to_string()))??;
+        let (view, unpurged) = (store.view.clone(), store.unpurged_log.clone());
+        let storage = |e: sealdex_consensus::HostError| CatalogError::Storage(e.to_string());
+        let group = host.start(GROUP, store).await.map_err(storage)?;
+        Ok(Self { view, group, unpurged })
+    }
+
+    /// Makes this node the first and only member, if the catalogue has none yet.
+    pub async fn found(&self, node: NodeId) -> Result<(), CatalogError> {
+        let storage = |e: sealdex_consensus::HostError| CatalogError::Storage(e.to_string());
+        self.group.initialize([node].into()).await.map_err(storage)
+    }
+
+    /// Waits until what is read here holds everything that was acknowledged anywhere before this was called.
+    pub async fn catch_up(&self) -> Result<(), CatalogError> {
+        self.group.read_barrier().await.map_err(|error| match error {
+            NotLed::NotLeader { leader } => CatalogError::NotLeader(leader),
+            NotLed::NoQuorum => CatalogError::Busy,
+        })
     }
 
     /// The index of that name.
@@ -76,20 +95,35 @@ impl CatalogHandle {
         self.view.read().iter().cloned().collect()
     }
 
-    /// Changes the catalogue; returns when the change is durable. See [`Catalog::apply`] for what comes back.
+    /// Changes the catalogue; returns when the change is durable, and what it erases is in no file. See [`Catalog::apply`]
+    /// for what comes back.
     pub async fn change(&self, command: Command) -> Result<Arc<IndexRecord>, CatalogError> {
         let payload = encode_command(&command).into();
-        match self.group.propose(purpose_of(&command), payload).await {
+        let changed = match self.group.propose(purpose_of(&command), payload).await {
             Ok(reply) => reply,
             Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
             Err(ProposeError::Busy) => Err(CatalogError::Busy),
-            Err(ProposeError::Stopped) => Err(CatalogError::Stopped),
+            Err(ProposeError::NotLeader { leader }) => Err(CatalogError::NotLeader(leader)),
+            Err(ProposeError::Stopped | ProposeError::Unknown) => Err(CatalogError::Stopped),
+        };
+        self.purge_log().await;
+        changed
+    }
+
+    /// Rewrites the log's files, so that a key envelope that was erased or replaced is in none of them. What fails is made
+    /// up for with the next change.
+    async fn purge_log(&self) {
+        if !self.unpurged.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(error) = self.group.purge_applied().await {
+            self.unpurged.store(true, Ordering::Release);
+            tracing::warn!(%error, "sealed keys that were erased stay in a file of the log for now");
         }
     }
 
     /// Finishes what is under way and closes the log.
     pub async fn stop(&self) {
-        self.space.close();
         self.group.stop().await;
     }
 }
@@ -115,77 +149,86 @@ fn purpose_of(command: &Command) -> Purpose {
 }
 
 struct CatalogStore {
-    db: DB,
+    db: Arc<DB>,
     space: Arc<Space>,
-    /// What was erased may still be in some file.
+    /// What was erased may still be in some file of the database.
     unpurged: bool,
-    watermark: Watermark,
-    applied: LogIndex,
+    unpurged_log: Arc<AtomicBool>,
+    mark: Option<Mark>,
     view: Arc<RwLock<Catalog>>,
 }
 
 impl CatalogStore {
     fn open(path: &Path, space: Arc<Space>) -> Result<Self, CatalogError> {
+        let storage = |e: rocksdb::Error| CatalogError::Storage(e.to_string());
         if !space.has(START_BYTES) {
             space.give_headroom();
         }
+        std::fs::create_dir_all(path).map_err(|e| CatalogError::Storage(e.to_string()))?;
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_paranoid_checks(true);
         options.set_keep_log_file_num(4);
         options.set_write_buffer_size(MEMTABLE_BYTES);
         options.set_manifest_preallocation_size(PREALLOCATED_BYTES);
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        options.set_track_and_verify_wals_in_manifest(true);
-        check_logs(&path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
-        let db = DB::open(&options, path.join("db")).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        let db = DB::open(&options, path.join("db")).map_err(storage)?;
         space.keep_headroom();
-        let applied = match db
-            .get(APPLIED_KEY)
-            .map_err(|e| CatalogError::Storage(e.to_string()))?
-        {
-            None => LogIndex(0),
-            Some(bytes) => {
-                LogIndex(u64::from_be_bytes(bytes.try_into().map_err(|_| {
-                    CatalogError::Storage("applied index is damaged".into())
-                })?))
-            }
-        };
-        let watermark = Watermark::open(&path.join("watermark"), 1)
-            .and_then(|watermark| watermark.recovered(GROUP, applied).map(|()| watermark))
-            .map_err(|e| CatalogError::Storage(e.to_string()))?;
-        let mut records = Vec::new();
-        for entry in db.prefix_iterator(INDEX_PREFIX) {
-            let (key, value) = entry.map_err(|e| CatalogError::Storage(e.to_string()))?;
-            if key.starts_with(INDEX_PREFIX) {
-                records.push(decode_record(&value).map_err(|e| CatalogError::Storage(e.to_string()))?);
-            }
-        }
+        let mark = db.get(MARK_KEY).map_err(storage)?;
+        let mark = mark.as_deref().map(Mark::from_bytes).transpose();
         let mut store = Self {
-            db,
+            db: Arc::new(db),
             space,
             unpurged: true,
-            watermark,
-            applied,
-            view: Arc::new(RwLock::new(Catalog::restore(records))),
+            unpurged_log: Arc::new(AtomicBool::new(true)),
+            mark: mark.map_err(|e| CatalogError::Storage(e.to_string()))?,
+            view: Arc::default(),
         };
+        if store.mark.is_none() {
+            // Nothing yet, or half of a snapshot, which is installed again.
+            store.clear().map_err(|fault| CatalogError::Storage(fault.reason))?;
+        }
+        *store.view.write() = store.load()?;
         // The last run may have ended between an erasure and its purge.
         store
             .purge()
             .map_err(|fault| CatalogError::Storage(fault.reason))?;
         Ok(store)
     }
+
+    fn load(&self) -> Result<Catalog, CatalogError> {
+        let mut records = Vec::new();
+        for entry in self.db.prefix_iterator(INDEX_PREFIX) {
+            let (key, value) = entry.map_err(|e| CatalogError::Storage(e.to_string()))?;
+            if key.starts_with(INDEX_PREFIX) {
+                records.push(decode_record(&value).map_err(|e| CatalogError::Storage(e.to_string()))?);
+            }
+        }
+        Ok(Catalog::restore(records))
+    }
+
+    /// Writes a batch, to be durable with the next flush: until then it is in the log.
+    fn write(&self, batch: &WriteBatch) -> Result<(), StorageFault> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        let write = || self.db.write_opt(WriteBatch::from_data(batch.data()), &options);
+        self.space.outlast(is_full, write).map_err(fault)
+    }
+
+    fn clear(&self) -> Result<(), StorageFault> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range::<&[u8]>(&[], &[0xff]);
+        self.write(&batch)
+    }
 }
 
 impl StateMachine for CatalogStore {
     type Reply = Result<Arc<IndexRecord>, CatalogError>;
 
-    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Self::Reply>, StorageFault> {
+    fn apply(&mut self, entries: &[Entry], mark: &Mark) -> Result<Vec<Self::Reply>, StorageFault> {
         let mut catalog = self.view.read().clone();
         let mut batch = WriteBatch::default();
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
-            self.applied = entry.index;
             replies.push(match decode_command(&entry.payload) {
                 Err(unreadable) => Err(CatalogError::Storage(unreadable.to_string())),
                 Ok(command) => {
@@ -211,16 +254,9 @@ impl StateMachine for CatalogStore {
                 }
             });
         }
-        batch.put(APPLIED_KEY, self.applied.0.to_be_bytes());
-        let mut durable = WriteOptions::default();
-        durable.set_sync(true);
-        let write = || self.db.write_opt(WriteBatch::from_data(batch.data()), &durable);
-        self.space.outlast(is_full, write).map_err(|e| StorageFault {
-            reason: e.to_string(),
-        })?;
-        self.watermark
-            .reached(GROUP, self.applied)
-            .map_err(|reason| StorageFault { reason })?;
+        batch.put(MARK_KEY, mark.as_bytes());
+        self.write(&batch)?;
+        self.mark = Some(mark.clone());
         if self.unpurged {
             self.purge()?;
         }
@@ -229,28 +265,93 @@ impl StateMachine for CatalogStore {
         Ok(replies)
     }
 
-    fn applied(&self) -> LogIndex {
-        self.applied
+    fn mark(&self) -> Option<Mark> {
+        self.mark.clone()
+    }
+
+    fn flush(&mut self) -> Result<(), StorageFault> {
+        self.db.flush().map_err(fault)
+    }
+
+    fn durable(&self) -> Result<Option<Mark>, StorageFault> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        let mark = self.db.get_opt(MARK_KEY, &options).map_err(fault)?;
+        let mark = mark.as_deref().map(Mark::from_bytes).transpose();
+        mark.map_err(|e| StorageFault { reason: e.to_string() })
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageFault> {
+        let records = self.db.iterator(IteratorMode::Start).filter_map(|record| match record {
+            Ok((key, value)) => (*key != *MARK_KEY).then(|| Ok(joined(&key, &value))),
+            Err(error) => Some(Err(fault(error))),
+        });
+        let records: Vec<Bytes> = records.collect::<Result<_, _>>()?;
+        Ok(Box::new(CatalogReader(records.into_iter())))
+    }
+
+    fn install(&mut self, snapshot: &mut dyn SnapshotReader, mark: &Mark) -> Result<(), StorageFault> {
+        self.mark = None;
+        self.clear()?;
+        while let Some(chunk) = snapshot.next_chunk()? {
+            let mut batch = WriteBatch::default();
+            let (key, value) = split_chunk(chunk)?;
+            batch.put(key, value);
+            self.write(&batch)?;
+        }
+        let installed = self.load().map_err(|e| StorageFault { reason: e.to_string() })?;
+        let mut batch = WriteBatch::default();
+        batch.put(MARK_KEY, mark.as_bytes());
+        self.write(&batch)?;
+        self.mark = Some(mark.clone());
+        *self.view.write() = installed;
+        self.purge()
+    }
+}
+
+/// The catalogue's records as they were when this was made, one to a chunk: the catalogue is small.
+struct CatalogReader(std::vec::IntoIter<Bytes>);
+
+impl SnapshotReader for CatalogReader {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, StorageFault> {
+        Ok(self.0.next())
+    }
+}
+
+fn joined(key: &[u8], value: &[u8]) -> Bytes {
+    [&(key.len() as u32).to_le_bytes(), key, value].concat().into()
+}
+
+fn split_chunk(mut chunk: Bytes) -> Result<(Bytes, Bytes), StorageFault> {
+    let key_bytes = if chunk.len() >= 4 { chunk.get_u32_le() as usize } else { usize::MAX };
+    if chunk.len() < key_bytes {
+        return Err(StorageFault {
+            reason: "a snapshot is damaged: a chunk ends within a record".to_owned(),
+        });
+    }
+    Ok((chunk.split_to(key_bytes), chunk))
+}
+
+fn fault(error: rocksdb::Error) -> StorageFault {
+    StorageFault {
+        reason: error.to_string(),
     }
 }
 
 impl CatalogStore {
-    /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them. On a full disk
-    /// that is made up for with the next change.
+    /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them, and has the
+    /// log's rewritten too. On a full disk that is made up for with the next change.
     fn purge(&mut self) -> Result<(), StorageFault> {
         match self.db.flush() {
             Ok(()) => {
                 self.db.compact_range::<&[u8], &[u8]>(None, None);
                 self.unpurged = false;
+                self.unpurged_log.store(true, Ordering::Release);
             }
             Err(e) if is_full(&e) => {
                 tracing::warn!("the disk is full: sealed keys that were erased stay in a file for now")
             }
-            Err(e) => {
-                return Err(StorageFault {
-                    reason: e.to_string(),
-                });
-            }
+            Err(e) => return Err(fault(e)),
         }
         Ok(())
     }

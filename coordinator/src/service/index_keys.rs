@@ -95,7 +95,7 @@ impl Service {
         new: NewKey,
     ) -> Result<(), ServiceError> {
         caller.require_admin()?;
-        let mut record = self.named(&index.name)?;
+        let mut record = self.named(&index.name).await?;
         let old = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
         let (new, source) = self.new_key(record.id, new).await?;
@@ -110,7 +110,7 @@ impl Service {
             match self.catalog.change(rewrap).await {
                 Ok(_) => break,
                 Err(CatalogError::Rejected(Rejection::OutOfTurn)) => {
-                    record = self.changed_meanwhile(&record)?;
+                    record = self.changed_meanwhile(&record).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -121,8 +121,11 @@ impl Service {
 
     /// The record as it is now, if the index has the key that it had in `before`: users or key epochs changed meanwhile, and
     /// the same can be tried once more.
-    pub(crate) fn changed_meanwhile(&self, before: &IndexRecord) -> Result<Arc<IndexRecord>, ServiceError> {
-        let now = self.named(&before.name)?;
+    pub(crate) async fn changed_meanwhile(
+        &self,
+        before: &IndexRecord,
+    ) -> Result<Arc<IndexRecord>, ServiceError> {
+        let now = self.named(&before.name).await?;
         if now.key.commitment == before.key.commitment {
             return Ok(now);
         }

@@ -21,6 +21,7 @@ impl Service {
         caller.require_admin()?;
         let owned = owned_key(&request)?;
         check_name(&request.index.name)?;
+        self.catalog.catch_up().await?;
         if self.catalog.get(&request.index.name).is_some() {
             return Err(name_taken(&request.index.name));
         }
@@ -70,6 +71,7 @@ impl Service {
     /// The names of all indexes, in bytewise order.
     pub async fn list_indexes(&self, caller: &Caller) -> Result<Vec<String>, ServiceError> {
         caller.require_admin()?;
+        self.catalog.catch_up().await?;
         Ok(self
             .catalog
             .all()
@@ -85,6 +87,7 @@ impl Service {
         caller: &Caller,
         index: IndexRef,
     ) -> Result<OpenIndex, ServiceError> {
+        self.catalog.catch_up().await?;
         let record = self.catalog.get(&index.name);
         if let Some(token) = caller.token() {
             // To a user, an index that is not there is like one that is not theirs; a key they send is not looked at.
@@ -130,8 +133,9 @@ impl Service {
         }
     }
 
-    /// The record of the index of that name.
-    pub(crate) fn named(&self, name: &str) -> Result<Arc<IndexRecord>, ServiceError> {
+    /// The record of the index of that name, as of now.
+    pub(crate) async fn named(&self, name: &str) -> Result<Arc<IndexRecord>, ServiceError> {
+        self.catalog.catch_up().await?;
         self.catalog.get(name).ok_or_else(|| no_such_index(name))
     }
 
@@ -156,7 +160,7 @@ impl Service {
         index: IndexRef,
     ) -> Result<(), ServiceError> {
         caller.require_admin()?;
-        let record = self.named(&index.name)?;
+        let record = self.named(&index.name).await?;
         match (&record.key.source, index.key) {
             (KeySource::Kms(_), KeyInput::Absent) => {}
             (_, sent) => {

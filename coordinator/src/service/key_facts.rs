@@ -40,9 +40,9 @@ pub struct SlotHeld {
 
 impl Service {
     /// How the key of an index is held. Needs no key, and asks no key provider.
-    pub fn key_facts(&self, caller: &Caller, name: &str) -> Result<KeyFacts, ServiceError> {
+    pub async fn key_facts(&self, caller: &Caller, name: &str) -> Result<KeyFacts, ServiceError> {
         caller.require_admin()?;
-        Ok(facts(&*self.named(name)?))
+        Ok(facts(&*self.named(name).await?))
     }
 }
 

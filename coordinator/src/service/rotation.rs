@@ -177,7 +177,7 @@ impl Service {
         new: Option<NewKey>,
     ) -> Result<KeyEpoch, ServiceError> {
         caller.require_admin()?;
-        let mut record = self.named(&index.name)?;
+        let mut record = self.named(&index.name).await?;
         let old = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
         check_settled(&record)?;
@@ -216,7 +216,7 @@ impl Service {
                 }
                 // Users came or went meanwhile.
                 Err(CatalogError::Rejected(Rejection::OutOfTurn)) => {
-                    record = self.changed_meanwhile(&record)?;
+                    record = self.changed_meanwhile(&record).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -226,7 +226,7 @@ impl Service {
     /// How far an index is on its way to its next key epoch.
     pub async fn rotation_status(&self, caller: &Caller, name: &str) -> Result<RotationStatus, ServiceError> {
         caller.require_admin()?;
-        let record = self.named(name)?;
+        let record = self.named(name).await?;
         let epochs = record.key.epochs();
         let counts = match epochs.stage() {
             EpochStage::Settled => Counts {

@@ -21,7 +21,6 @@ use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{BeginGeneration, DropIndex, Entry, RetireGeneration, entry};
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +33,6 @@ const OWNER_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// What a coordinator can be told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the catalogue is kept.
-    pub catalog_path: PathBuf,
     /// Partitions of the deployment. Fixed when it is first started.
     pub partitions: u16,
     /// Threads that compute.
@@ -58,15 +55,11 @@ pub struct Settings {
     pub training_memory_mib: usize,
     /// How fast records are sealed again under a new key epoch, bytes per second; 0 as fast as it goes.
     pub reseal_bytes_per_second: u64,
-    /// Free space on the catalogue's disk that is kept back; see [`CatalogHandle::open`].
-    pub disk_reserve_bytes: Option<u64>,
 }
 
-impl Settings {
-    /// Defaults for a catalogue in `catalog_path`.
-    pub fn new(catalog_path: PathBuf) -> Self {
+impl Default for Settings {
+    fn default() -> Self {
         Self {
-            catalog_path,
             partitions: 4,
             compute_threads: std::thread::available_parallelism().map_or(2, |n| n.get()),
             compute_queue: 1024,
@@ -78,7 +71,6 @@ impl Settings {
             recall_target: 0.95,
             training_memory_mib: 1024,
             reseal_bytes_per_second: 32 << 20,
-            disk_reserve_bytes: None,
         }
     }
 }
@@ -107,17 +99,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// Opens the catalogue and puts right what a crash may have left half way: indexes that were never announced or
-    /// are deleted, trainings that stopped, generations not yet dropped.
+    /// Starts on a catalogue, and puts right what a crash may have left half way: indexes that were never announced or are
+    /// deleted, trainings that stopped, generations not yet dropped.
     pub async fn start(
         settings: Settings,
+        catalog: CatalogHandle,
         shards: Arc<dyn ShardClient>,
         key_ring: Arc<KeyRing>,
     ) -> Result<Arc<Self>, ServiceError> {
-        let (path, reserve) = (settings.catalog_path.clone(), settings.disk_reserve_bytes);
-        let catalog = tokio::task::spawn_blocking(move || CatalogHandle::open(&path, reserve))
-            .await
-            .map_err(|e| ServiceError::internal(e.to_string()))??;
         let placement = Arc::new(Placement::new(settings.partitions));
         let cpu = Cpu::new(settings.compute_threads, settings.compute_queue)
             .map_err(|e| ServiceError::internal(e.to_string()))?;
@@ -308,7 +297,7 @@ impl From<CatalogError> for ServiceError {
                 Self::invalid("The vectors' dimension differs from the index's.")
             }
             CatalogError::Full(full) => Self::disk_full(full.free_bytes, full.needed_bytes),
-            CatalogError::Busy | CatalogError::Stopped => ShardError::Busy.into(),
+            CatalogError::Busy | CatalogError::Stopped | CatalogError::NotLeader(_) => ShardError::Busy.into(),
             CatalogError::Rejected(Rejection::TooManyUsers) => Self::new(
                 ErrorCode::TooLarge,
                 format!(

@@ -43,7 +43,7 @@ impl Service {
         request: CreateUser,
     ) -> Result<CreatedUser, ServiceError> {
         caller.require_root()?;
-        let mut record = self.named(&request.index.name)?;
+        let mut record = self.named(&request.index.name).await?;
         let key = self.callers_key(caller, &record, request.index.key).await?;
         let (id, token) = authenticator.mint().ok_or(Forbidden::NotRoot)?;
         loop {
@@ -58,7 +58,7 @@ impl Service {
             match self.catalog.change(add).await {
                 Ok(_) => break,
                 // The index has gone on between its key epochs; each has an end.
-                Err(CatalogError::Rejected(Rejection::OutOfTurn)) => record = self.named(&record.name)?,
+                Err(CatalogError::Rejected(Rejection::OutOfTurn)) => record = self.named(&record.name).await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -103,7 +103,7 @@ impl Service {
         index: IndexRef,
     ) -> Result<Arc<IndexRecord>, ServiceError> {
         caller.require_root()?;
-        let record = self.named(&index.name)?;
+        let record = self.named(&index.name).await?;
         let key = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &key)?;
         Ok(record)

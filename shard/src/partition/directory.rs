@@ -238,6 +238,11 @@ impl Directory {
         }
     }
 
+    /// Takes the place of what readers see: an installed snapshot's directory. The caller holds [`writing`](Self::writing).
+    pub(super) fn replace(&self, other: Directory) {
+        *self.indexes.write() = other.indexes.into_inner();
+    }
+
     #[cfg(test)]
     pub(crate) fn is_same_as(&self, other: &Directory) -> bool {
         *self.indexes.read() == *other.indexes.read()

@@ -8,6 +8,7 @@ mod inbox;
 mod index_state;
 mod items;
 mod locator;
+mod snapshot;
 mod state_machine;
 mod write_keys;
 
@@ -18,4 +19,5 @@ pub(crate) use directory::{BlockRef, Directory};
 pub(crate) use inbox::{list as list_inbox, read as read_inbox};
 pub(crate) use index_state::WriteKey;
 pub(crate) use locator::Locator;
+pub(crate) use snapshot::clear;
 pub(crate) use state_machine::Partition;

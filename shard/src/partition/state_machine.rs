@@ -1,49 +1,43 @@
-//! A partition's state machine: entries in, one synced batch and one reply per entry out.
+//! A partition's state machine: entries in, one batch and one reply per entry out.
 
 use super::changes::{Changes, Halt};
 use super::directory::Directory;
+use super::snapshot::{self, PartitionReader};
 use super::{blocks, generations, inbox, items, write_keys};
 use crate::storage::{Database, Family, partition_key};
 use prost::Message;
-use sealdex_consensus::{Entry, LogIndex, StateMachine, StorageFault, Watermark};
+use sealdex_consensus::{Entry, Mark, SnapshotReader, StateMachine, StorageFault};
 use sealdex_core::{IndexId, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition as wire;
 use std::sync::Arc;
 
-const APPLIED_VERSION: u8 = 1;
+const MARK_VERSION: u8 = 2;
 
 /// One partition's records, and the only one who changes them.
 pub(crate) struct Partition {
     id: PartitionId,
     database: Arc<Database>,
-    watermark: Arc<Watermark>,
     directory: Arc<Directory>,
-    applied: LogIndex,
+    mark: Option<Mark>,
 }
 
 impl Partition {
-    /// Takes up where the last applied entry left off; an error if more than that was once acknowledged.
-    pub(crate) fn open(
-        database: Arc<Database>,
-        watermark: Arc<Watermark>,
-        id: PartitionId,
-    ) -> Result<Self, ShardError> {
+    /// Takes up where the last flush left off.
+    pub(crate) fn open(database: Arc<Database>, id: PartitionId) -> Result<Self, ShardError> {
+        let record = database.latest().get(Family::State, &partition_key(id))?;
+        let mark = record.map(|record| decode_mark(&record)).transpose()?;
+        if mark.is_none() {
+            // Nothing yet, or half of a snapshot, which is installed again.
+            snapshot::clear(&database, id).map_err(|fault| ShardError::Storage(fault.reason))?;
+        }
         let directory = Arc::new(Directory::load(&database.latest(), id)?);
-        let applied = match database.latest().get(Family::State, &partition_key(id))? {
-            Some(record) => decode_applied(&record).ok_or(ShardError::Corrupt("applied log index"))?,
-            None => LogIndex(0),
-        };
-        watermark
-            .recovered(usize::from(id.0), applied)
-            .map_err(|error| ShardError::Storage(error.to_string()))?;
         Ok(Self {
             id,
             database,
-            watermark,
             directory,
-            applied,
+            mark,
         })
     }
 
@@ -51,15 +45,30 @@ impl Partition {
     pub(crate) fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.directory)
     }
+
+    /// Writes the mark alone, as the last step of what made the partition whole.
+    fn write_mark(&mut self, mark: &Mark) -> Result<(), StorageFault> {
+        let mut batch = self.database.batch();
+        batch.put_joined(
+            Family::State,
+            &partition_key(self.id),
+            &[MARK_VERSION],
+            mark.as_bytes(),
+        );
+        self.database.commit(batch.finish())?;
+        self.mark = Some(mark.clone());
+        Ok(())
+    }
 }
 
 impl StateMachine for Partition {
     type Reply = Result<Applied, ShardError>;
 
-    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Self::Reply>, StorageFault> {
-        let Some(last) = entries.last() else {
+    fn apply(&mut self, entries: &[Entry], mark: &Mark) -> Result<Vec<Self::Reply>, StorageFault> {
+        if entries.is_empty() {
+            self.write_mark(mark)?;
             return Ok(Vec::new());
-        };
+        }
         let mut changes = Changes::new(self.id, &self.database, &self.directory);
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -70,25 +79,51 @@ impl StateMachine for Partition {
             });
         }
         let (mut batch, changed) = changes.finish();
-        batch.put(
+        batch.put_joined(
             Family::State,
             &partition_key(self.id),
-            &encode_applied(last.index),
+            &[MARK_VERSION],
+            mark.as_bytes(),
         );
         let writing = self.directory.writing();
         self.directory.announce(&changed);
         self.database.commit(batch.finish())?;
-        self.watermark
-            .reached(usize::from(self.id.0), last.index)
-            .map_err(|reason| StorageFault { reason })?;
         self.directory.publish(changed);
         drop(writing);
-        self.applied = last.index;
+        self.mark = Some(mark.clone());
         Ok(replies)
     }
 
-    fn applied(&self) -> LogIndex {
-        self.applied
+    fn mark(&self) -> Option<Mark> {
+        self.mark.clone()
+    }
+
+    fn flush(&mut self) -> Result<(), StorageFault> {
+        self.database.flush().map_err(fault)
+    }
+
+    fn durable(&self) -> Result<Option<Mark>, StorageFault> {
+        let record = self.database.durable(Family::State, &partition_key(self.id));
+        let mark = record.and_then(|record| record.map(|record| decode_mark(&record)).transpose());
+        mark.map_err(fault)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageFault> {
+        Ok(Box::new(PartitionReader::start(&self.database, self.id)?))
+    }
+
+    fn install(&mut self, snapshot: &mut dyn SnapshotReader, mark: &Mark) -> Result<(), StorageFault> {
+        self.mark = None;
+        let writing = self.directory.writing();
+        super::snapshot::clear(&self.database, self.id)?;
+        while let Some(chunk) = snapshot.next_chunk()? {
+            super::snapshot::write(&self.database, self.id, chunk)?;
+        }
+        let installed = Directory::load(&self.database.latest(), self.id).map_err(fault)?;
+        self.directory.replace(installed);
+        drop(writing);
+        self.write_mark(mark)?;
+        self.flush()
     }
 }
 
@@ -116,15 +151,16 @@ fn apply_one(changes: &mut Changes<'_>, entry: &Entry) -> Result<Applied, Halt> 
     }
 }
 
-fn encode_applied(applied: LogIndex) -> [u8; 9] {
-    let mut record = [APPLIED_VERSION; 9];
-    record[1..].copy_from_slice(&applied.0.to_be_bytes());
-    record
+fn decode_mark(record: &[u8]) -> Result<Mark, ShardError> {
+    let mark = match record.split_first() {
+        Some((&MARK_VERSION, mark)) => Mark::from_bytes(mark).ok(),
+        _ => None,
+    };
+    mark.ok_or(ShardError::Corrupt("mark of what was applied"))
 }
 
-fn decode_applied(record: &[u8]) -> Option<LogIndex> {
-    let (&APPLIED_VERSION, number) = record.split_first()? else {
-        return None;
-    };
-    Some(LogIndex(u64::from_be_bytes(number.try_into().ok()?)))
+fn fault(error: ShardError) -> StorageFault {
+    StorageFault {
+        reason: error.to_string(),
+    }
 }

@@ -2,11 +2,11 @@
 
 use super::families::Family;
 use rocksdb::{
-    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, DBRecoveryMode, Direction,
-    ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, SnapshotWithThreadMode,
+    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, Direction,
+    ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, SnapshotWithThreadMode,
     WriteBatch, WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
-use sealdex_consensus::{Space, StorageFault, check_logs};
+use sealdex_consensus::{Space, StorageFault, UNFLUSHED_LOG_BYTES_MAX};
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,7 @@ const MIB: usize = 1024 * 1024;
 /// Memtables of all families together, so that a bulk load into all of them at once cannot take more.
 const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
 
-/// Write-ahead log to be read again after a crash: a fraction of a second's work, and little disk beside the data.
-const WAL_BYTES_MAX: u64 = 64 * MIB as u64;
-
-/// Memtables and tables of what is read again from the log, against its bytes there.
+/// Memtables and tables of what is applied again from the groups' log after a crash, against its bytes there.
 const COPIES_IN_RECOVERY: u64 = 2;
 
 /// Open files at most: 32 GiB of tables before any has to be opened twice.
@@ -31,7 +28,8 @@ const OPEN_FILES_MAX: i32 = 512;
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
 const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// One RocksDB for all partitions of a node. Group commit then serves all of them with one sync.
+/// One RocksDB for all partitions of a node. It keeps no log of its own: what is not in tables yet is in the groups'
+/// log, and is applied again from there after a crash.
 pub(crate) struct Database {
     db: DB,
     /// Compactions end without having done their work.
@@ -51,23 +49,15 @@ impl Database {
         space: Arc<Space>,
     ) -> Result<Self, ShardError> {
         let path = directory.join("db");
-        check_logs(&path).map_err(|error| ShardError::Storage(error.to_string()))?;
         let cache = Cache::new_hyper_clock_cache(block_cache_bytes, 0);
-        let mut options = options(threads);
+        let options = options(threads);
         let mut memtable_bytes_min = 0;
-        // Recovery moves the log into tables, if there is room for them. If there is not, it stays in the log.
-        let log_bytes = log_bytes(&path);
-        if !space.has(COPIES_IN_RECOVERY * log_bytes) {
-            tracing::warn!(
-                log_bytes,
-                "the disk is almost full: the log of the last run stays a log"
-            );
+        let in_recovery = COPIES_IN_RECOVERY * UNFLUSHED_LOG_BYTES_MAX;
+        if !space.has(in_recovery) {
+            tracing::warn!("the disk is almost full: what the log has to be read for stays in memory");
             space.give_headroom();
-            options = options
-                .get_options_from_string("avoid_flush_during_recovery=true")
-                .map_err(read_error)?;
-            // A memtable that is full would be flushed all the same.
-            memtable_bytes_min = (COPIES_IN_RECOVERY * log_bytes) as usize;
+            // A memtable that is full would be flushed.
+            memtable_bytes_min = in_recovery as usize;
         }
         let families = Family::ALL.map(|family| family.descriptor(&cache, memtable_bytes_min));
         let db = DB::open_cf_descriptors(&options, path, families).map_err(read_error)?;
@@ -93,16 +83,25 @@ impl Database {
         }
     }
 
-    /// Writes a batch, all of it or nothing, and syncs it to disk. On a full disk it waits until there is room: RocksDB
-    /// takes no write then until it has gone on in a new log, without what it could not write.
+    /// Writes a batch, all of it or nothing, to be seen at once and durable with the next flush. Where a flush has met a
+    /// full disk RocksDB takes no write; it waits until there is room.
     pub(crate) fn commit(&self, batch: WriteBatch) -> Result<(), StorageFault> {
         let mut options = WriteOptions::default();
-        options.set_sync(true);
+        options.disable_wal(true);
         let write = || self.db.write_opt(WriteBatch::from_data(batch.data()), &options);
         let written = self.space.outlast(is_full, write);
         written.map_err(|error| StorageFault {
             reason: error.to_string(),
         })
+    }
+
+    /// What of a record would be there after a power cut.
+    pub(crate) fn durable(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ShardError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        self.db
+            .get_cf_opt(handle(&self.db, family), key, &options)
+            .map_err(read_error)
     }
 
     /// Reads what is there now. Each call to the view may see a later state.
@@ -306,20 +305,6 @@ fn handle(db: &DB, family: Family) -> &rocksdb::ColumnFamily {
         .expect("every family is created when the database is opened")
 }
 
-/// What is left in the log to be read again, before the database is opened.
-fn log_bytes(path: &Path) -> u64 {
-    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
-    files
-        .filter(|file| {
-            file.path()
-                .extension()
-                .is_some_and(|extension| extension == "log")
-        })
-        .filter_map(|file| file.metadata().ok())
-        .map(|file| file.len())
-        .sum()
-}
-
 /// RocksDB's word for ENOSPC, of a write itself or of a flush that stopped all writes.
 fn is_full(error: &rocksdb::Error) -> bool {
     error.kind() == ErrorKind::IOError && AsRef::<str>::as_ref(error).contains("No space left on device")
@@ -340,15 +325,10 @@ fn options(threads: usize) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    // Damage is an error, never something to read around. After a crash the log's torn end is dropped, and the
-    // partitions' watermark tells whether it was an end.
+    // Damage is an error, never something to read around.
     options.set_paranoid_checks(true);
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    options.set_track_and_verify_wals_in_manifest(true);
-    // All families together, so that what is in tables ends at one point of the log, and a log that comes back short
-    // cannot hide behind a family that was flushed later than the others.
+    // All families together, so that what is in tables is the state after one entry of the groups' log.
     options.set_atomic_flush(true);
-    options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_db_write_buffer_size(MEMTABLE_BYTES_MAX);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(i32::try_from(threads).unwrap_or(i32::MAX).clamp(2, 16));

@@ -3,8 +3,8 @@
 use super::{Database, Family, NODE_KEY};
 use sealdex_index::dataplane::ShardError;
 
-/// The format of keys and records in all families.
-const FORMAT: u8 = 1;
+/// The format of keys and records in all families. 1 had a log of its own.
+const FORMAT: u8 = 2;
 
 /// Claims an empty database for `partitions` partitions, or checks that it is theirs.
 pub(crate) fn claim(database: &Database, partitions: u16) -> Result<(), ShardError> {
@@ -25,7 +25,8 @@ pub(crate) fn claim(database: &Database, partitions: u16) -> Result<(), ShardErr
             batch.put(Family::State, &NODE_KEY, &ours);
             database
                 .commit(batch.finish())
-                .map_err(|fault| ShardError::Storage(fault.reason))
+                .map_err(|fault| ShardError::Storage(fault.reason))?;
+            database.flush()
         }
     }
 }

@@ -167,7 +167,7 @@ pub(super) async fn key(
     caller: Identified,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    let facts = edge.service.key_facts(&caller.0, &name)?;
+    let facts = edge.service.key_facts(&caller.0, &name).await?;
     Ok(reply::ok(&IndexKeyResponse::from(facts)))
 }
 

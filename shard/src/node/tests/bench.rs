@@ -1,9 +1,10 @@
 //! A node with one index, written the way a coordinator does it.
 
-use crate::{Node, Options};
+use crate::{Node, Options, Origin};
 use prost::Message;
+use sealdex_consensus::{Alone, Host, HostOptions, Space, Timing};
 use sealdex_core::{
-    BlockId, ClusterLabel, ClusterNo, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, Op,
+    BlockId, ClusterLabel, ClusterNo, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, NodeId, Op,
     PartitionId, Placement, Precision,
 };
 use sealdex_crypto::{
@@ -30,6 +31,8 @@ pub(super) const INDEX: IndexId = IndexId(0x1234_5678_9abc_def0);
 pub(super) const EPOCH: KeyEpoch = KeyEpoch(1);
 pub(super) const GENERATION: Generation = Generation(1);
 pub(super) const PARTITIONS: u16 = 3;
+
+const ALONE: NodeId = NodeId(1);
 
 /// More probes than there are clusters.
 pub(super) const EVERYWHERE: usize = 1 << 20;
@@ -95,7 +98,7 @@ impl Bench {
         let bundle = Arc::new(Bundle::generate());
         let home = tempfile::tempdir().unwrap();
         let bench = Self {
-            node: open(&home),
+            node: open(&home).await,
             home,
             model: model(trained, metric, sample),
             precision: Precision::Float32,
@@ -122,16 +125,22 @@ impl Bench {
     }
 
     pub(super) async fn reopen(self) -> Self {
-        self.node.close().await;
+        self.close().await;
         let Self { home, node, .. } = self;
         drop(node);
         let bench = Self {
-            node: open(&home),
+            node: open(&home).await,
             home,
             ..self
         };
         bench.grant();
         bench
+    }
+
+    /// Closes the node and its log.
+    pub(super) async fn close(&self) {
+        self.node.close().await;
+        self.node.host().stop().await;
     }
 
     /// Goes on with these keys, the ones of another epoch among them.
@@ -340,20 +349,37 @@ pub(super) fn target(partition: PartitionId) -> Target {
     }
 }
 
-fn options(home: &TempDir) -> Options {
-    let path = home.path().to_path_buf();
-    Options {
-        path,
+/// Opens what is on disk, as the only node there is. An error of a partition is the node's.
+pub(super) async fn try_open(home: &TempDir) -> Result<Arc<Node>, ShardError> {
+    let options = Options {
+        path: home.path().to_path_buf(),
         partitions: PARTITIONS,
         block_cache_bytes: 16 << 20,
         threads: 2,
         queue: 256,
-        disk_reserve_bytes: Some(0),
+    };
+    let space = Arc::new(Space::open(home.path(), Some(0)).unwrap());
+    let log = HostOptions {
+        path: home.path().join("log"),
+        node: ALONE,
+        space: Arc::clone(&space),
+        timing: Timing::alone(),
+        peers: Arc::new(Alone),
+    };
+    let node = Arc::new(Node::open(options, space, Host::open(log).unwrap())?);
+    for partition in (0..PARTITIONS).map(PartitionId) {
+        let founded = node.host_partition(partition, &Origin::Founding([ALONE].into())).await;
+        if let Err(error) = founded {
+            node.close().await;
+            node.host().stop().await;
+            return Err(error);
+        }
     }
+    Ok(node)
 }
 
-fn open(home: &TempDir) -> Arc<Node> {
-    Arc::new(Node::open(options(home)).unwrap())
+async fn open(home: &TempDir) -> Arc<Node> {
+    try_open(home).await.unwrap()
 }
 
 pub(super) fn metadata(colour: u64, n: usize) -> Metadata {

@@ -306,7 +306,7 @@ async fn damage_to_what_a_node_reads_when_it_opens() {
             Family::State,
             &crate::storage::partition_key(partition)[..],
             &[1, 2][..],
-            "applied log index",
+            "mark of what was applied",
         ),
         (Family::State, &keys.index()[..], b"\xff\xff", "index state"),
         (Family::Directory, &block[..], &sound[..8], "block directory"),
@@ -315,17 +315,9 @@ async fn damage_to_what_a_node_reads_when_it_opens() {
     ] {
         let (bench, _) = bench(5).await;
         write(&bench, family, key, value);
-        bench.node.close().await;
+        bench.close().await;
         let Bench { home, node, .. } = bench;
         drop(node);
-        let options = crate::Options {
-            path: home.path().to_path_buf(),
-            partitions: PARTITIONS,
-            block_cache_bytes: 1 << 20,
-            threads: 1,
-            queue: 4,
-            disk_reserve_bytes: Some(0),
-        };
-        assert_eq!(crate::Node::open(options).err(), Some(ShardError::Corrupt(kind)));
+        assert_eq!(try_open(&home).await.err(), Some(ShardError::Corrupt(kind)));
     }
 }

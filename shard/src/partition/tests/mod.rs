@@ -6,12 +6,13 @@ mod epochs;
 mod inbox;
 mod model;
 mod rules;
+mod snapshot;
 
 use super::index_state::WriteKey;
 use super::{Directory, Partition};
 use crate::storage::{Database, Family};
 use prost::Message;
-use sealdex_consensus::{Entry, Space, StateMachine, Watermark};
+use sealdex_consensus::{Entry, LogIndex, Mark, Space, StateMachine};
 use sealdex_core::{ClusterLabel, Generation, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use sealdex_proto::ENTRY_VERSION;
@@ -49,6 +50,9 @@ impl Bench {
     }
 
     fn reopen(&mut self) {
+        if let Some((database, _)) = &self.open {
+            database.flush().unwrap();
+        }
         self.open = None;
         self.open = Some(open(self.home.path()).unwrap());
     }
@@ -61,18 +65,23 @@ impl Bench {
         &self.open.as_ref().unwrap().0
     }
 
+    /// The last entry that was applied.
+    fn applied(&mut self) -> LogIndex {
+        self.partition().mark().map_or(LogIndex(0), |mark| mark.index())
+    }
+
     /// Applies entries together.
     fn apply(&mut self, entries: Vec<wire::Entry>) -> Vec<Reply> {
-        let mut index = self.partition().applied();
+        let mut index = self.applied().0;
         let numbered = |entry: wire::Entry| {
-            index = index.next();
+            index += 1;
             Entry {
-                index,
+                index: LogIndex(index),
                 payload: entry.encode_to_vec().into(),
             }
         };
         let entries: Vec<Entry> = entries.into_iter().map(numbered).collect();
-        self.partition().apply(&entries).unwrap()
+        self.partition().apply(&entries, &Mark::at(LogIndex(index))).unwrap()
     }
 
     /// Applies one entry.
@@ -98,12 +107,8 @@ impl Bench {
 fn open(home: &Path) -> Result<(Arc<Database>, Partition), ShardError> {
     let space = Arc::new(Space::open(home, Some(0)).unwrap());
     let database = Arc::new(Database::open(home, 1 << 20, 2, space)?);
-    let partition = Partition::open(Arc::clone(&database), watermark(home), PARTITION)?;
+    let partition = Partition::open(Arc::clone(&database), PARTITION)?;
     Ok((database, partition))
-}
-
-fn watermark(home: &Path) -> Arc<Watermark> {
-    Arc::new(Watermark::open(&home.join("watermark"), 8).unwrap())
 }
 
 fn label(n: u8) -> bytes::Bytes {

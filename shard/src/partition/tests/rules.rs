@@ -204,7 +204,7 @@ fn a_malformed_entry_is_refused_and_counted() {
         version: ENTRY_VERSION + 1,
         ..begin(1, 2)
     };
-    let before = bench.partition().applied();
+    let before = bench.applied();
     for (malformed, what) in [
         (later, "version"),
         (
@@ -228,18 +228,19 @@ fn a_malformed_entry_is_refused_and_counted() {
     ] {
         assert_eq!(bench.run(malformed), Err(ShardError::BadEntry(what)));
     }
+    let index = LogIndex(before.0 + 8);
     let garbage = Entry {
-        index: bench.partition().applied().next(),
+        index,
         payload: vec![0xff; 7].into(),
     };
     assert_eq!(
-        bench.partition().apply(&[garbage]).unwrap(),
+        bench.partition().apply(&[garbage], &Mark::at(index)).unwrap(),
         [Err(ShardError::BadEntry("encoding"))]
     );
-    assert_eq!(bench.partition().applied(), LogIndex(before.0 + 8));
+    assert_eq!(bench.applied(), index);
     assert!(bench.records(Family::Vectors).is_empty() && bench.records(Family::Blocks).is_empty());
     bench.reopen();
-    assert_eq!(bench.partition().applied(), LogIndex(before.0 + 8));
+    assert_eq!(bench.applied(), index);
 }
 
 #[test]
@@ -249,27 +250,15 @@ fn partitions_keep_to_themselves() {
     let (database, _) = bench.open.as_ref().unwrap();
     let neighbours = [PARTITION.0 - 1, PARTITION.0 + 1].map(PartitionId);
     for id in neighbours {
-        let mut neighbour = Partition::open(Arc::clone(database), watermark(bench.home.path()), id).unwrap();
-        assert_eq!(neighbour.applied(), LogIndex(0));
+        let mut neighbour = Partition::open(Arc::clone(database), id).unwrap();
+        assert!(neighbour.mark().is_none());
         assert!(neighbour.directory().indexes().is_empty());
-        let payload = begin(1, 1).encode_to_vec().into();
-        neighbour
-            .apply(&[Entry {
-                index: LogIndex(1),
-                payload,
-            }])
-            .unwrap()[0]
-            .clone()
-            .unwrap();
-        let payload = drop_index(1).encode_to_vec().into();
-        neighbour
-            .apply(&[Entry {
-                index: LogIndex(2),
-                payload,
-            }])
-            .unwrap()[0]
-            .clone()
-            .unwrap();
+        for (index, entry) in [(1, begin(1, 1)), (2, drop_index(1))] {
+            let index = LogIndex(index);
+            let payload = entry.encode_to_vec().into();
+            let replies = neighbour.apply(&[Entry { index, payload }], &Mark::at(index));
+            replies.unwrap()[0].clone().unwrap();
+        }
     }
     bench.check_directory();
     assert_eq!(bench.records(Family::Blocks).len(), 1);

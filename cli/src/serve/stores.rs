@@ -1,0 +1,65 @@
+//! What the embedded default keeps on disk: one log for all groups, the catalogue, and all partitions. One node is the
+//! only member of every group.
+
+use super::ServeArgs;
+use super::data_dir::DataDir;
+use sealdex_consensus::{Alone, Host, HostOptions, Space, Timing};
+use sealdex_coordinator::adapters::CatalogHandle;
+use sealdex_core::{NodeId, PartitionId};
+use sealdex_shard::{Node, Options, Origin};
+use std::sync::Arc;
+
+/// Requests that may wait in the shard before the next is refused as busy.
+const REQUESTS_QUEUED: usize = 1024;
+
+/// The only node there is.
+const NODE: NodeId = NodeId(1);
+
+pub(super) struct Stores {
+    pub(super) host: Arc<Host>,
+    pub(super) catalog: CatalogHandle,
+    pub(super) node: Arc<Node>,
+}
+
+impl Stores {
+    /// Opens all of it; returns when what was acknowledged before can be read. An error says why, for the operator.
+    pub(super) async fn open(args: &ServeArgs, data_dir: &DataDir, threads: usize) -> Result<Self, String> {
+        let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
+        let space = Space::open(data_dir.path(), reserve).map_err(|e| e.to_string())?;
+        let space = Arc::new(space);
+        let log = HostOptions {
+            path: data_dir.log(),
+            node: NODE,
+            space: space.clone(),
+            timing: Timing::alone(),
+            peers: Arc::new(Alone),
+        };
+        let options = Options {
+            path: data_dir.shard(),
+            partitions: data_dir.partitions(),
+            block_cache_bytes: (args.block_cache_mib as usize) << 20,
+            threads,
+            queue: REQUESTS_QUEUED,
+        };
+        let on_disk = space.clone();
+        let open = move || {
+            let host = Host::open(log).map_err(|e| e.to_string())?;
+            let node = Node::open(options, on_disk, host.clone()).map_err(|e| e.to_string())?;
+            Ok::<_, String>((host, Arc::new(node)))
+        };
+        let (host, node) = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(|e| e.to_string())??;
+        let catalog = CatalogHandle::open(&data_dir.catalog(), space, &host)
+            .await
+            .map_err(|e| e.to_string())?;
+        catalog.found(NODE).await.map_err(|e| e.to_string())?;
+        let founding = Origin::Founding([NODE].into());
+        for partition in (0..data_dir.partitions()).map(PartitionId) {
+            node.host_partition(partition, &founding)
+                .await
+                .map_err(|e| e.to_string())?;
+        }
+        Ok(Self { host, catalog, node })
+    }
+}

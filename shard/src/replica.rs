@@ -1,0 +1,93 @@
+//! A partition as this node keeps it: the door to its log, and what readers see of it. Knows nothing of what is asked.
+
+use crate::partition::{Directory, Partition};
+use crate::storage::Database;
+use bytes::Bytes;
+use sealdex_consensus::{Full, Group, GroupId, Host, NotLed, ProposeError, Purpose};
+use sealdex_core::{NodeId, PartitionId};
+use sealdex_index::dataplane::{Applied, ShardError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How a replica comes to its first members.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// The partition is new: these nodes, and nobody else, begin it. The same on all of them.
+    Founding(BTreeSet<NodeId>),
+    /// The partition is older than this replica, which waits until its leader takes it in.
+    Joining,
+}
+
+/// One replica of a partition.
+pub(crate) struct Replica {
+    group: Group<Partition>,
+    directory: Arc<Directory>,
+}
+
+/// The group of a partition. The metadata group is 0.
+pub(crate) fn group_of(partition: PartitionId) -> GroupId {
+    GroupId(1 + u64::from(partition.0))
+}
+
+impl Replica {
+    /// Starts the replica, from what is on disk if anything is.
+    pub(crate) async fn start(
+        host: &Arc<Host>,
+        database: &Arc<Database>,
+        id: PartitionId,
+        origin: &Origin,
+    ) -> Result<Self, ShardError> {
+        let database = Arc::clone(database);
+        let opened = tokio::task::spawn_blocking(move || Partition::open(database, id)).await;
+        let partition = opened.map_err(|error| ShardError::Storage(error.to_string()))??;
+        let directory = partition.directory();
+        let not_started = |error: sealdex_consensus::HostError| ShardError::Storage(error.to_string());
+        let group = host.start(group_of(id), partition).await.map_err(not_started)?;
+        if let Origin::Founding(voters) = origin {
+            group.initialize(voters.clone()).await.map_err(not_started)?;
+        }
+        Ok(Self { group, directory })
+    }
+
+    /// What readers see, as of a moment after this was called: everything that was acknowledged before is in it.
+    pub(crate) async fn current(&self) -> Result<Arc<Directory>, ShardError> {
+        self.group.read_barrier().await.map_err(not_led)?;
+        Ok(Arc::clone(&self.directory))
+    }
+
+    /// What readers see, perhaps not the latest.
+    pub(crate) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Puts an encoded entry into the log and waits until it is durable and applied.
+    pub(crate) async fn propose(&self, purpose: Purpose, entry: Bytes) -> Result<Applied, ShardError> {
+        self.group
+            .propose(purpose, entry)
+            .await
+            .map_err(|error| match error {
+                ProposeError::Busy => ShardError::Busy,
+                ProposeError::Full(full) => disk_full(full),
+                ProposeError::NotLeader { leader } => ShardError::NotLeader { leader },
+                ProposeError::Stopped | ProposeError::Unknown => ShardError::Stopped,
+            })?
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.group.stop().await;
+    }
+}
+
+fn not_led(error: NotLed) -> ShardError {
+    match error {
+        NotLed::NotLeader { leader } => ShardError::NotLeader { leader },
+        NotLed::NoQuorum => ShardError::Busy,
+    }
+}
+
+pub(crate) fn disk_full(full: Full) -> ShardError {
+    ShardError::DiskFull {
+        free_bytes: full.free_bytes,
+        needed_bytes: full.needed_bytes,
+    }
+}
