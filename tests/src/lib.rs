@@ -14,6 +14,7 @@ pub mod index;
 pub mod item;
 pub mod ledger;
 pub mod life;
+pub mod nodes;
 pub mod oracle;
 pub mod random;
 pub mod server;

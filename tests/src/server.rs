@@ -225,7 +225,7 @@ pub fn binary() -> PathBuf {
         .expect("no sealdex binary beside the tests: run `cargo build --release --bin sealdex`, or set SEALDEX_BIN")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener
         .local_addr()
@@ -234,7 +234,7 @@ fn free_port() -> u16 {
 }
 
 /// The last part of a log, at most a screen or two, nothing before byte `from`, and no line that only tells of a request.
-fn tail(log: &Path, from: u64) -> String {
+pub(crate) fn tail(log: &Path, from: u64) -> String {
     let log = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(log.get(from as usize..).unwrap_or_default());
     let mut lines: Vec<&str> = text
@@ -250,7 +250,7 @@ fn tail(log: &Path, from: u64) -> String {
 const TAIL_LINES: usize = 40;
 
 /// A server sees nothing of the tester's environment but what any program needs.
-const PASSED_ON: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+pub(crate) const PASSED_ON: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 
 /// Opening a data directory takes well under a second; a loaded machine may be many times slower.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
