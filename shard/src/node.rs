@@ -90,13 +90,21 @@ impl Node {
         Ok(())
     }
 
+    /// Waits until some node leads a partition that is here.
+    pub async fn led(&self, id: PartitionId) {
+        if let Ok(replica) = self.replica(id) {
+            replica.led().await;
+        }
+    }
+
     /// Gives up the replica of a partition that has left the node: its log and its records are deleted.
     pub async fn drop_partition(&self, id: PartitionId) -> Result<(), ShardError> {
         let Some(replica) = self.replicas.write().remove(&id) else {
             return Ok(());
         };
         replica.stop().await;
-        self.host.forget(group_of(id)).await;
+        let forgotten = self.host.forget(group_of(id)).await;
+        forgotten.map_err(|error| ShardError::Storage(error.to_string()))?;
         let database = Arc::clone(&self.database);
         let clear = move |_: &Crew| {
             clear_partition(&database, id).map_err(|fault| ShardError::Storage(fault.reason))

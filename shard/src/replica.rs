@@ -3,7 +3,7 @@
 use crate::partition::{Directory, Partition};
 use crate::storage::Database;
 use bytes::Bytes;
-use sealdex_consensus::{Full, Group, GroupId, Host, NotLed, ProposeError, Purpose};
+use sealdex_consensus::{Full, Group, GroupId, Host, ProposeError, Purpose, ReadError};
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use std::collections::BTreeSet;
@@ -44,7 +44,8 @@ impl Replica {
         let not_started = |error: sealdex_consensus::HostError| ShardError::Storage(error.to_string());
         let group = host.start(group_of(id), partition).await.map_err(not_started)?;
         if let Origin::Founding(voters) = origin {
-            group.initialize(voters.clone()).await.map_err(not_started)?;
+            let founded = group.initialize(voters).await;
+            founded.map_err(|error| ShardError::Storage(error.to_string()))?;
         }
         Ok(Self { group, directory })
     }
@@ -58,6 +59,11 @@ impl Replica {
     /// What readers see, perhaps not the latest.
     pub(crate) fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// Waits until some node leads.
+    pub(crate) async fn led(&self) {
+        self.group.wait_status(|status| status.leader.is_some()).await;
     }
 
     /// Puts an encoded entry into the log and waits until it is durable and applied.
@@ -78,10 +84,11 @@ impl Replica {
     }
 }
 
-fn not_led(error: NotLed) -> ShardError {
+fn not_led(error: ReadError) -> ShardError {
     match error {
-        NotLed::NotLeader { leader } => ShardError::NotLeader { leader },
-        NotLed::NoQuorum => ShardError::Busy,
+        ReadError::NotLeader { leader } => ShardError::NotLeader { leader },
+        ReadError::Unknown => ShardError::Busy,
+        ReadError::Stopped => ShardError::Stopped,
     }
 }
 

@@ -3,11 +3,15 @@
 
 use super::ServeArgs;
 use super::data_dir::DataDir;
-use sealdex_consensus::{Alone, Host, HostOptions, Space, Timing};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use sealdex_consensus::{Host, HostOptions, Peers, Space, Timing, Unreachable};
 use sealdex_coordinator::adapters::CatalogHandle;
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_shard::{Node, Options, Origin};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Requests that may wait in the shard before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
@@ -54,12 +58,34 @@ impl Stores {
             .await
             .map_err(|e| e.to_string())?;
         catalog.found(NODE).await.map_err(|e| e.to_string())?;
+        catalog.led().await;
         let founding = Origin::Founding([NODE].into());
         for partition in (0..data_dir.partitions()).map(PartitionId) {
-            node.host_partition(partition, &founding)
-                .await
-                .map_err(|e| e.to_string())?;
+            let hosted = node.host_partition(partition, &founding).await;
+            hosted.map_err(|e| e.to_string())?;
+        }
+        for partition in node.hosted() {
+            node.led(partition).await;
         }
         Ok(Self { host, catalog, node })
+    }
+}
+
+/// Nobody else.
+struct Alone;
+
+#[async_trait]
+impl Peers for Alone {
+    async fn call(&self, to: NodeId, _: Bytes, _: Duration) -> Result<Bytes, Unreachable> {
+        Err(Unreachable(format!("there is no node {to}")))
+    }
+
+    async fn send_snapshot(
+        &self,
+        to: NodeId,
+        _: BoxStream<'static, std::io::Result<Bytes>>,
+        _: Duration,
+    ) -> Result<Bytes, Unreachable> {
+        Err(Unreachable(format!("there is no node {to}")))
     }
 }

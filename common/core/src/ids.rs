@@ -42,11 +42,6 @@ number_id!(
     IndexId(u64)
 );
 number_id!(
-    /// A node of a deployment. Given by the metadata group when the node joins and never given again: a node that has lost
-    /// its disk joins under a new one.
-    NodeId(u64)
-);
-number_id!(
     /// One of the fixed number of partitions of a deployment.
     PartitionId(u16)
 );
@@ -61,6 +56,12 @@ number_id!(
 number_id!(
     /// The position of a cluster in its generation's centroid table. Never stored in the clear.
     ClusterNo(u32)
+);
+
+number_id!(
+    /// A member of the deployment, coordinator or shard node. Allocated once by the metadata group and never used again:
+    /// an empty disk joins under a new one.
+    NodeId(u64)
 );
 
 label!(

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use parking_lot::RwLock;
 use rocksdb::{DB, ErrorKind, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 use sealdex_consensus::{
-    Entry, Full, Group, GroupId, Host, Mark, NotLed, ProposeError, Purpose, SnapshotReader, Space,
+    Entry, Full, Group, GroupId, Host, Mark, ProposeError, Purpose, ReadError, SnapshotReader, Space,
     StateMachine, StorageFault,
 };
 use sealdex_core::NodeId;
@@ -73,15 +73,25 @@ impl CatalogHandle {
 
     /// Makes this node the first and only member, if the catalogue has none yet.
     pub async fn found(&self, node: NodeId) -> Result<(), CatalogError> {
-        let storage = |e: sealdex_consensus::HostError| CatalogError::Storage(e.to_string());
-        self.group.initialize([node].into()).await.map_err(storage)
+        let founded = self.group.initialize(&[node].into()).await;
+        founded.map_err(|e| CatalogError::Storage(e.to_string()))
+    }
+
+    /// Waits until some node leads the catalogue's group.
+    pub async fn led(&self) {
+        self.group.wait_status(|status| status.leader.is_some()).await;
     }
 
     /// Waits until what is read here holds everything that was acknowledged anywhere before this was called.
     pub async fn catch_up(&self) -> Result<(), CatalogError> {
-        self.group.read_barrier().await.map_err(|error| match error {
-            NotLed::NotLeader { leader } => CatalogError::NotLeader(leader),
-            NotLed::NoQuorum => CatalogError::Busy,
+        let read = async {
+            let index = self.group.read_index().await?;
+            self.group.wait_applied(index).await
+        };
+        read.await.map_err(|error| match error {
+            ReadError::NotLeader { leader } => CatalogError::NotLeader(leader),
+            ReadError::Unknown => CatalogError::Busy,
+            ReadError::Stopped => CatalogError::Stopped,
         })
     }
 

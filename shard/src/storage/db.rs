@@ -6,7 +6,7 @@ use rocksdb::{
     ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, SnapshotWithThreadMode,
     WriteBatch, WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
-use sealdex_consensus::{Space, StorageFault, UNFLUSHED_LOG_BYTES_MAX};
+use sealdex_consensus::{Space, StorageFault};
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ const MIB: usize = 1024 * 1024;
 /// Memtables of all families together, so that a bulk load into all of them at once cannot take more.
 const MEMTABLE_BYTES_MAX: usize = 192 * MIB;
 
-/// Memtables and tables of what is applied again from the groups' log after a crash, against its bytes there.
-const COPIES_IN_RECOVERY: u64 = 2;
+/// What may have to be applied again from the groups' log after a crash was in memtables before, and takes no more in them now.
+const RECOVERY_BYTES_MAX: usize = 2 * MEMTABLE_BYTES_MAX;
 
 /// Open files at most: 32 GiB of tables before any has to be opened twice.
 const OPEN_FILES_MAX: i32 = 512;
@@ -50,14 +50,14 @@ impl Database {
     ) -> Result<Self, ShardError> {
         let path = directory.join("db");
         let cache = Cache::new_hyper_clock_cache(block_cache_bytes, 0);
-        let options = options(threads);
+        let mut options = options(threads);
         let mut memtable_bytes_min = 0;
-        let in_recovery = COPIES_IN_RECOVERY * UNFLUSHED_LOG_BYTES_MAX;
-        if !space.has(in_recovery) {
-            tracing::warn!("the disk is almost full: what the log has to be read for stays in memory");
+        if !space.has(RECOVERY_BYTES_MAX as u64) {
+            tracing::warn!("the disk is almost full: what is read from the log again stays in memory");
             space.give_headroom();
             // A memtable that is full would be flushed.
-            memtable_bytes_min = in_recovery as usize;
+            memtable_bytes_min = RECOVERY_BYTES_MAX;
+            options.set_db_write_buffer_size(RECOVERY_BYTES_MAX);
         }
         let families = Family::ALL.map(|family| family.descriptor(&cache, memtable_bytes_min));
         let db = DB::open_cf_descriptors(&options, path, families).map_err(read_error)?;

@@ -2,7 +2,7 @@
 
 use crate::{Node, Options, Origin};
 use prost::Message;
-use sealdex_consensus::{Alone, Host, HostOptions, Space, Timing};
+use sealdex_consensus::{Host, HostOptions, Peers, Space, Timing, Unreachable};
 use sealdex_core::{
     BlockId, ClusterLabel, ClusterNo, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, NodeId, Op,
     PartitionId, Placement, Precision,
@@ -375,7 +375,29 @@ pub(super) async fn try_open(home: &TempDir) -> Result<Arc<Node>, ShardError> {
             return Err(error);
         }
     }
+    for partition in node.hosted() {
+        node.led(partition).await;
+    }
     Ok(node)
+}
+
+/// Nobody else.
+struct Alone;
+
+#[async_trait::async_trait]
+impl Peers for Alone {
+    async fn call(&self, _: NodeId, _: bytes::Bytes, _: std::time::Duration) -> Result<bytes::Bytes, Unreachable> {
+        Err(Unreachable(String::new()))
+    }
+
+    async fn send_snapshot(
+        &self,
+        _: NodeId,
+        _: futures_util::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>,
+        _: std::time::Duration,
+    ) -> Result<bytes::Bytes, Unreachable> {
+        Err(Unreachable(String::new()))
+    }
 }
 
 async fn open(home: &TempDir) -> Arc<Node> {
