@@ -1,7 +1,13 @@
-//! Compiles the .proto files with protox, so that no protoc has to be installed.
+//! Compiles the messages of the .proto files with protox, so that no protoc has to be installed. The services of those that cross a
+//! network are generated where the network is: common/peer/build.rs.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 2] = ["proto/partition.proto", "proto/catalog.proto"];
+    const FILES: [&str; 4] = [
+        "proto/partition.proto",
+        "proto/catalog.proto",
+        "proto/peer.proto",
+        "proto/shard.proto",
+    ];
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -6,14 +6,42 @@
 /// The version written into every entry and every stored message. A reader refuses what is newer than itself.
 pub const ENTRY_VERSION: u32 = 1;
 
-/// The log of one partition.
+/// The version of what nodes say to each other. A node speaks this one, and takes the one before and the one after.
+pub const PEER_VERSION: u32 = 1;
+
+/// As generated, nested like the packages: what one package takes from another it finds by its place.
 #[allow(missing_docs, unreachable_pub, clippy::doc_markdown)]
-pub mod partition {
-    include!(concat!(env!("OUT_DIR"), "/sealdex.partition.v1.rs"));
+mod packages {
+    pub mod catalog {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/sealdex.catalog.v1.rs"));
+        }
+    }
+
+    pub mod partition {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/sealdex.partition.v1.rs"));
+        }
+    }
+
+    pub mod peer {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/sealdex.peer.v1.rs"));
+        }
+    }
+
+    pub mod shard {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/sealdex.shard.v1.rs"));
+        }
+    }
 }
 
 /// The metadata of a deployment.
-#[allow(missing_docs, unreachable_pub, clippy::doc_markdown)]
-pub mod catalog {
-    include!(concat!(env!("OUT_DIR"), "/sealdex.catalog.v1.rs"));
-}
+pub use packages::catalog::v1 as catalog;
+/// The log of one partition.
+pub use packages::partition::v1 as partition;
+/// Between any two nodes.
+pub use packages::peer::v1 as peer;
+/// Between coordinators and shard nodes.
+pub use packages::shard::v1 as shard;

@@ -1,8 +1,10 @@
 //! Zone K: the leases by which this node may open records, and their end. Keys are held here and nowhere else for
-//! longer than a request; they are zeroised when the last request that uses them is done.
+//! longer than a request; they are zeroised when the last request that uses them is done. So are those of the sessions
+//! by which coordinators of other processes use a lease.
 
+use crate::session::{Session, SessionId};
 use parking_lot::RwLock;
-use sealdex_core::IndexId;
+use sealdex_core::{IndexId, NodeId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{ShardError, Target};
 use std::collections::HashMap;
@@ -48,7 +50,34 @@ impl Leases {
 
     /// Grants a lease, or renews it with other keys.
     pub(crate) fn grant(&self, target: Target, keys: Arc<DataKeys>) {
-        self.table.grant(target, keys, Instant::now());
+        self.table.grant(target, keys, TERM, None, Instant::now());
+    }
+
+    /// The same for a coordinator of another process, which will use it by `session`. The lease ends at its term after its
+    /// last use, or sooner.
+    pub(crate) fn grant_by_session(
+        &self,
+        target: Target,
+        keys: Arc<DataKeys>,
+        term: Duration,
+        session: (NodeId, Arc<Session>),
+    ) {
+        let term = term.min(TERM);
+        self.table
+            .grant(target, keys, term, Some(session), Instant::now());
+    }
+
+    /// The session by which a coordinator uses the lease for `target`. That alone does not renew the lease.
+    pub(crate) fn session(
+        &self,
+        target: Target,
+        holder: NodeId,
+        id: &SessionId,
+    ) -> Result<Arc<Session>, ShardError> {
+        let session = self.table.session(target, holder, Instant::now());
+        session
+            .filter(|session| session.id() == id)
+            .ok_or(ShardError::LeaseRequired)
     }
 
     /// The keys for `target`, whose lease is renewed by this.
@@ -85,19 +114,44 @@ fn precedes(earlier: &Target, later: &Target) -> bool {
 
 struct Lease {
     keys: Arc<DataKeys>,
+    /// How long it lives after it was last used.
+    term: Duration,
     /// Milliseconds since the table was made. Atomic, so that use needs no exclusive lock.
     last_used: AtomicU64,
+    /// One for each coordinator of another process.
+    sessions: HashMap<NodeId, Arc<Session>>,
 }
 
 impl Table {
-    fn grant(&self, target: Target, keys: Arc<DataKeys>, now: Instant) {
-        let lease = Lease {
-            keys,
-            last_used: AtomicU64::new(self.millis(now)),
-        };
+    fn grant(
+        &self,
+        target: Target,
+        keys: Arc<DataKeys>,
+        term: Duration,
+        session: Option<(NodeId, Arc<Session>)>,
+        now: Instant,
+    ) {
+        let now = self.millis(now);
         let mut leases = self.leases.write();
         leases.retain(|other, _| !precedes(other, &target));
+        // Other coordinators go on using theirs, unless it has ended.
+        let before = leases.remove(&target).filter(|lease| !lease.is_expired(now));
+        let mut sessions = before.map(|lease| lease.sessions).unwrap_or_default();
+        sessions.extend(session);
+        let lease = Lease {
+            keys,
+            term,
+            last_used: AtomicU64::new(now),
+            sessions,
+        };
         leases.insert(target, lease);
+    }
+
+    fn session(&self, target: Target, holder: NodeId, now: Instant) -> Option<Arc<Session>> {
+        let leases = self.leases.read();
+        let lease = leases.get(&target)?;
+        let live = !lease.is_expired(self.millis(now));
+        live.then(|| lease.sessions.get(&holder).cloned()).flatten()
     }
 
     fn keys(&self, target: Target, now: Instant) -> Option<Arc<DataKeys>> {
@@ -125,7 +179,7 @@ impl Table {
 
 impl Lease {
     fn is_expired(&self, now: u64) -> bool {
-        now.saturating_sub(self.last_used.load(Ordering::Relaxed)) >= TERM.as_millis() as u64
+        now.saturating_sub(self.last_used.load(Ordering::Relaxed)) >= self.term.as_millis() as u64
     }
 }
 
@@ -133,7 +187,7 @@ impl Lease {
 mod tests {
     use super::*;
     use sealdex_core::{KeyEpoch, PartitionId};
-    use sealdex_crypto::Bundle;
+    use sealdex_crypto::{Bundle, SessionKey};
 
     fn target(index: u64) -> Target {
         Target {
@@ -164,7 +218,7 @@ mod tests {
         let keys = keys();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(table.keys(target(1), at(0)).is_none());
-        table.grant(target(1), Arc::clone(&keys), at(0));
+        table.grant(target(1), Arc::clone(&keys), TERM, None, at(0));
         assert!(table.keys(target(1), at(59)).is_some());
         assert!(
             table
@@ -240,5 +294,55 @@ mod tests {
         leases.revoke(IndexId(1));
         assert!(matches!(leases.keys(target(1)), Err(ShardError::LeaseRequired)));
         assert!(leases.keys(target(2)).is_ok());
+    }
+
+    fn session(holder: u64) -> (NodeId, Arc<Session>) {
+        let session = Session::new([holder as u8; 16], SessionKey::generate());
+        (NodeId(holder), Arc::new(session))
+    }
+
+    #[test]
+    fn sessions_end_with_their_lease() {
+        let start = Instant::now();
+        let table = Table {
+            started: start,
+            leases: RwLock::default(),
+        };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (term, first, second) = (Duration::from_secs(10), session(1), session(2));
+        table.grant(target(1), keys(), term, Some(first.clone()), at(0));
+        assert!(table.session(target(1), NodeId(1), at(9)).is_some());
+        assert!(table.session(target(1), NodeId(2), at(9)).is_none());
+        assert!(table.session(target(2), NodeId(1), at(9)).is_none());
+        table.grant(target(1), keys(), term, Some(second.clone()), at(9));
+        assert!(table.session(target(1), NodeId(1), at(18)).is_some());
+        assert!(table.keys(target(1), at(19)).is_none(), "its term is its own");
+        assert!(table.session(target(1), NodeId(1), at(19)).is_none());
+        table.sweep(at(19));
+        for (_, session) in [first, second] {
+            assert_eq!(Arc::strong_count(&session), 1, "the session's key is gone");
+        }
+        table.grant(target(1), keys(), term, Some(session(1)), at(20));
+        table.grant(target(1), keys(), term, None, at(40));
+        assert!(
+            table.session(target(1), NodeId(1), at(40)).is_none(),
+            "a new lease revives no session of one that had ended"
+        );
+    }
+
+    #[test]
+    fn no_coordinator_gets_more_than_the_term_of_a_node() {
+        let leases = Leases::new().unwrap();
+        let session = session(1);
+        let id = *session.1.id();
+        leases.grant_by_session(target(1), keys(), Duration::from_secs(255), session);
+        assert_eq!(leases.table.leases.read()[&target(1)].term, TERM);
+        assert!(leases.session(target(1), NodeId(1), &id).is_ok());
+        assert!(matches!(
+            leases.session(target(1), NodeId(1), &[9; 16]),
+            Err(ShardError::LeaseRequired)
+        ));
+        leases.revoke(IndexId(1));
+        assert!(leases.session(target(1), NodeId(1), &id).is_err());
     }
 }

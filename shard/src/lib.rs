@@ -1,7 +1,7 @@
 //! A shard node: sealed records of its partitions, and what is read from them under a lease.
 //!
 //! - **Zone C**, `storage` and `partition`: ciphertext on disk and the log that changes it. Could not open a record.
-//! - **Zone K**, `lease`: the keys lent to this node, for a minute after their last use.
+//! - **Zone K**, `lease` and `session`: the keys lent to this node, for a minute after their last use.
 //! - **Zone P**, `scan` and `maintenance`: records are opened for the length of one request.
 //!
 //! This crate must never know an index's name, an item's home, a client or a route: whoever asks has found out which
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod api;
 mod lease;
 mod maintenance;
 mod node;
@@ -16,6 +17,7 @@ mod partition;
 mod pool;
 mod replica;
 mod scan;
+mod session;
 mod storage;
 
 pub use node::{Node, Options};
@@ -51,6 +53,7 @@ mod tests {
                     "sealdex_crypto",
                     "crate::scan",
                     "crate::lease",
+                    "crate::session",
                     "crate::maintenance",
                 ] {
                     assert!(

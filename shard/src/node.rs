@@ -7,14 +7,17 @@ use crate::partition::{WriteKey, clear as clear_partition, list_inbox, read_inbo
 use crate::pool::{Crew, Pool};
 use crate::replica::{Origin, Replica, disk_full, group_of};
 use crate::scan::{self, Access};
+use crate::session::{Session, SessionId};
 use crate::storage::{self, Database, Dropped, Family, Housekeeper, Keys, partition_key};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use sealdex_consensus::{Host, Purpose, Space};
-use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, Op, PartitionId};
-use sealdex_crypto::{BatchContext, DataKeys, WritePublicKey};
+use sealdex_core::{
+    BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, NodeId, Op, PartitionId,
+};
+use sealdex_crypto::{BatchContext, DataKeys, Lease, WritePublicKey};
 use sealdex_index::dataplane::{
     Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
     Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
@@ -156,6 +159,31 @@ impl Node {
     /// Lends this node the keys of one partition of an index. The lease ends a minute after its last use.
     pub fn grant(&self, target: Target, keys: Arc<DataKeys>) {
         self.leases.grant(target, keys);
+    }
+
+    /// Takes a lease that a coordinator of another process sealed to this node, and the session by which it will be used.
+    pub(crate) fn grant_by_session(&self, target: Target, holder: NodeId, id: SessionId, lease: Lease) {
+        let session = Arc::new(Session::new(id, lease.session));
+        self.leases
+            .grant_by_session(target, Arc::new(lease.keys), lease.term, (holder, session));
+    }
+
+    /// The session by which a coordinator uses its lease.
+    pub(crate) fn session(
+        &self,
+        target: Target,
+        holder: NodeId,
+        id: &SessionId,
+    ) -> Result<Arc<Session>, ShardError> {
+        self.leases.session(target, holder, id)
+    }
+
+    /// Computes something that would hold up an async thread.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> Result<T, ShardError> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        self.pool.run(move |_| task()).await
     }
 
     /// Proposes an entry to a partition's log, and waits until it is durable and applied. What writes items, rows or

@@ -13,7 +13,13 @@ const GUARDED: [(&str, &[&str]); 11] = [
     ("hpke", &["sealdex-crypto"]),
     (
         "aws-lc-rs",
-        &["sealdex-crypto", "rustls", "rustls-webpki", "rcgen"],
+        &[
+            "sealdex-crypto",
+            "rustls",
+            "rustls-webpki",
+            "rcgen",
+            "x509-parser",
+        ],
     ),
     ("hkdf", &["sealdex-crypto", "hpke"]),
     ("hmac", &["sealdex-crypto", "hkdf"]),
@@ -28,7 +34,7 @@ const GUARDED: [(&str, &[&str]); 11] = [
 ];
 
 /// What a crate of ours must not reach, directly or through others.
-const UNREACHABLE: [(&str, &[&str]); 4] = [
+const UNREACHABLE: [(&str, &[&str]); 5] = [
     (
         "sealdex-index",
         &[
@@ -49,6 +55,10 @@ const UNREACHABLE: [(&str, &[&str]); 4] = [
     (
         "sealdex-crypto",
         &["tokio", "rocksdb", "axum", "tonic", "sealdex-index", "tracing"],
+    ),
+    (
+        "sealdex-peer",
+        &["rocksdb", "aes-gcm", "sealdex-crypto", "sealdex-consensus"],
     ),
     ("sealdex-proto", &["tokio", "rocksdb", "aes-gcm", "aws-lc-rs"]),
 ];

@@ -89,33 +89,49 @@ label!(
     UserId
 );
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+label!(
+    /// A deployment, for its whole life: 16 random bytes, drawn when it is bootstrapped.
+    DeploymentId
+);
+
+macro_rules! hex_text {
+    ($name:ident, $error:ident, $what:literal) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        #[doc = concat!("A text that is not a [`", stringify!($name), "`].")]
+        #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+        #[error("{} is written as 32 hexadecimal digits", $what)]
+        pub struct $error;
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            /// Reads 32 hexadecimal digits of either case.
+            fn from_str(text: &str) -> Result<Self, $error> {
+                from_hex(text).map(Self).ok_or($error)
+            }
+        }
+    };
 }
 
-/// A text that is not a [`UserId`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a user id is written as 32 hexadecimal digits")]
-pub struct UserIdError;
+hex_text!(UserId, UserIdError, "a user id");
+hex_text!(DeploymentId, DeploymentIdError, "a deployment id");
 
-impl FromStr for UserId {
-    type Err = UserIdError;
-
-    /// Reads 32 hexadecimal digits of either case.
-    fn from_str(text: &str) -> Result<Self, UserIdError> {
-        let digit = |character: u8| char::from(character).to_digit(16).ok_or(UserIdError);
-        let pairs: &[[u8; 2]; 16] = match text.as_bytes().as_chunks() {
-            (pairs, []) => pairs.try_into().map_err(|_| UserIdError)?,
-            _ => return Err(UserIdError),
-        };
-        let mut bytes = [0; 16];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
-        }
-        Ok(Self(bytes))
+fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let digit = |character: u8| char::from(character).to_digit(16);
+    let pairs: &[[u8; 2]; 16] = match text.as_bytes().as_chunks() {
+        (pairs, []) => pairs.try_into().ok()?,
+        _ => return None,
+    };
+    let mut bytes = [0; 16];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
     }
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -69,3 +69,9 @@ pub const CLUSTERS_MAX: usize = 65_536;
 
 /// Bytes of one sealed piece of a generation's model.
 pub const BLOB_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one message between nodes: above what a request body of the usual limit, or a page of items, becomes when it is sealed.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Calls of one coordinator that may be under way at one shard node; further ones wait.
+pub const CALLS_PER_PEER_MAX: usize = 256;

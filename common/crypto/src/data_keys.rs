@@ -30,6 +30,8 @@ struct EpochKeys {
     index: IndexId,
     epoch: KeyEpoch,
     scope: [u8; 3],
+    /// What `kinds` are derived from: all that has to be lent for them.
+    root: Secret,
     kinds: [KindKeys; RecordKind::ALL.len()],
 }
 
@@ -45,18 +47,23 @@ impl DataKeys {
         scope: Scope,
         budget: u64,
     ) -> Self {
-        let scope = scope.encode();
-        let place: [&[u8]; 3] = [&index.0.to_be_bytes(), &epoch.0.to_be_bytes(), &scope];
-        let scope_root = Kdf::new(&Kdf::new(read_root).derive(labels::DATA_SCOPE, &place));
-        let kinds = RecordKind::ALL
-            .map(|kind| KindKeys::new(&scope_root.derive(labels::RECORD_KIND, &[&[kind as u8]]), budget));
-        let sealing = EpochKeys {
-            index,
-            epoch,
-            scope,
-            kinds,
-        };
+        let encoded = scope.encode();
+        let place: [&[u8]; 3] = [&index.0.to_be_bytes(), &epoch.0.to_be_bytes(), &encoded];
+        let root = Kdf::new(read_root).derive(labels::DATA_SCOPE, &place);
+        let sealing = EpochKeys::of_root(root, index, epoch, scope, budget);
         Self { sealing, other: None }
+    }
+
+    /// The keys below a scope's root, as a lease brings it.
+    pub(crate) fn of_root(root: Secret, index: IndexId, epoch: KeyEpoch, scope: Scope) -> Self {
+        let sealing = EpochKeys::of_root(root, index, epoch, scope, SEALS_PER_SUB_EPOCH);
+        Self { sealing, other: None }
+    }
+
+    /// What a lease has to bring: the scope's root in the epoch that is sealed under, and in the other one.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Secret> {
+        let other = self.other.as_ref().map(|other| &other.root);
+        std::iter::once(&self.sealing.root).chain(other)
     }
 
     /// These keys, which also open what `other` sealed: the keys of the same scope in another epoch.
@@ -157,6 +164,19 @@ fn parse(sealed: &[u8]) -> Result<(SubEpoch, &[u8]), OpenError> {
 }
 
 impl EpochKeys {
+    fn of_root(root: Secret, index: IndexId, epoch: KeyEpoch, scope: Scope, budget: u64) -> Self {
+        let kdf = Kdf::new(&root);
+        let kinds = RecordKind::ALL
+            .map(|kind| KindKeys::new(&kdf.derive(labels::RECORD_KIND, &[&[kind as u8]]), budget));
+        Self {
+            index,
+            epoch,
+            scope: scope.encode(),
+            root,
+            kinds,
+        }
+    }
+
     fn open(&self, aad: &Aad<'_>, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
         let (sub_epoch, rest) = parse(sealed)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError)?;

@@ -54,9 +54,16 @@ pub(crate) const LOCAL_WRAP_KEY: &[u8] = b"local wrap key";
 /// What a locally wrapped index key is bound to.
 pub(crate) const LOCAL_WRAP: &[u8] = b"local wrap";
 
+/// What a lease for a shard node is bound to.
+pub(crate) const LEASE: &[u8] = b"lease";
+/// Session secret → key that one direction of a session is sealed under.
+pub(crate) const SESSION_KEY: &[u8] = b"session key";
+/// What a call or a reply of a session is bound to.
+pub(crate) const SESSION_CALL: &[u8] = b"session call";
+
 /// All of them, for the test that no two are alike.
 #[cfg(test)]
-const ALL: [&[u8]; 22] = [
+const ALL: [&[u8]; 25] = [
     SALT,
     COMMITMENT,
     WRAP,
@@ -79,6 +86,9 @@ const ALL: [&[u8]; 22] = [
     INBOX_RECORD,
     LOCAL_WRAP_KEY,
     LOCAL_WRAP,
+    LEASE,
+    SESSION_KEY,
+    SESSION_CALL,
 ];
 
 #[cfg(test)]

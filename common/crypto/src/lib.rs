@@ -18,6 +18,7 @@
 //!                            └─ admin root                     signs users' grants
 //! UserToken ── key pair ─┬─ ReadGrant  → ReadCap               read root, label root
 //!                        └─ WriteGrant → WriteCap              write root, label root
+//! LeaseKeyPair ─── Lease                        DataKeys of one partition, and a session's key: lent to a shard node
 //! ```
 //!
 //! Secret types have no `Debug`, `Display`, `Clone`, `PartialEq`, `Deref` or `Serialize` and are zeroised when they
@@ -45,11 +46,13 @@ mod kdf;
 mod kind_keys;
 mod label_keys;
 mod labels;
+mod lease;
 mod local_wrap_key;
 mod prf;
 mod public_keys;
 mod random;
 mod secret;
+mod session;
 mod signature;
 mod size_class;
 mod token;
@@ -66,8 +69,12 @@ pub use grants::{GrantSignature, ReadGrant, UserGrants, WriteGrant};
 pub use inbox::{INBOX_OVERHEAD, InboxContext, InboxOpener};
 pub use index_key::IndexKey;
 pub use label_keys::LabelKeys;
+pub use lease::{Lease, LeaseContext, LeaseKeyPair};
 pub use local_wrap_key::LocalWrapKey;
-pub use public_keys::{AdminPublicKey, InboxPublicKey, IndexPublicKeys, UserPublicKey, WritePublicKey};
+pub use public_keys::{
+    AdminPublicKey, InboxPublicKey, IndexPublicKeys, LeasePublicKey, UserPublicKey, WritePublicKey,
+};
 pub use random::{random_16, random_u64};
+pub use session::{CALLS_PER_SESSION, CallContext, Direction, SESSION_OVERHEAD, SessionKey};
 pub use signature::{BatchContext, BatchSigner};
 pub use token::{TokenAuthority, TokenFingerprint, UserToken};

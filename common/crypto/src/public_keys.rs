@@ -50,6 +50,11 @@ public_key!(
     InboxPublicKey,
     hybrid::is_public_key
 );
+public_key!(
+    /// What leases for a shard node are sealed to, for one run of the node: X25519.
+    LeasePublicKey,
+    hybrid::is_public_key
+);
 
 /// The public keys of one index in one key epoch. Whoever opens the bundle can tell whether the stored ones are its.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -1,8 +1,9 @@
 //! What secret types must not be able to do, checked by the compiler.
 
 use sealdex_crypto::{
-    BatchSigner, Bundle, Commitment, Credential, DataKeys, InboxOpener, IndexKey, LabelKeys, LocalWrapKey,
-    ReadCap, ReadGrant, TokenAuthority, TokenFingerprint, UserToken, WriteCap, WriteGrant,
+    BatchSigner, Bundle, Commitment, Credential, DataKeys, InboxOpener, IndexKey, LabelKeys, Lease,
+    LeaseKeyPair, LocalWrapKey, ReadCap, ReadGrant, SessionKey, TokenAuthority, TokenFingerprint, UserToken,
+    WriteCap, WriteGrant,
 };
 use serde::Serialize;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -30,15 +31,18 @@ secrets!(
     InboxOpener,
     IndexKey,
     LabelKeys,
+    Lease,
+    LeaseKeyPair,
     LocalWrapKey,
     ReadCap,
+    SessionKey,
     TokenAuthority,
     UserToken,
     WriteCap,
 );
 
 /// All other types that the crate shows, each judged to hold no secret.
-const NOT_SECRET: [&str; 26] = [
+const NOT_SECRET: [&str; 32] = [
     "Aad",
     "AdminPublicKey",
     "BadSignature",
@@ -46,12 +50,16 @@ const NOT_SECRET: [&str; 26] = [
     "BatchContext",
     "BlockAddress",
     "BlockReader",
+    "CallContext",
     "Commitment",
+    "Direction",
     "GrantSignature",
     "InboxContext",
     "InboxPublicKey",
     "IndexPublicKeys",
     "KeyError",
+    "LeaseContext",
+    "LeasePublicKey",
     "OpenError",
     "ReadGrant",
     "RecordKind",
@@ -63,9 +71,11 @@ const NOT_SECRET: [&str; 26] = [
     "WriteGrant",
     "WritePublicKey",
     // Constants.
+    "CALLS_PER_SESSION",
     "INBOX_OVERHEAD",
     "PAGE_ROWS_MIN",
     "SEALED_OVERHEAD",
+    "SESSION_OVERHEAD",
 ];
 
 // Public, but to be compared in constant time only.

@@ -345,6 +345,12 @@ pub enum ShardError {
     /// An entry that writes, and that nobody who may write to the index has signed.
     #[error("entry is not signed by a writer of the index")]
     NotSigned,
+    /// The node could not be reached. Nothing was done.
+    #[error("the node cannot be reached")]
+    Unreachable,
+    /// The node did not answer: whether it did what it was asked is unknown.
+    #[error("the node did not answer: the outcome is unknown")]
+    OutcomeUnknown,
 }
 
 impl ShardError {
@@ -357,7 +363,9 @@ impl ShardError {
             | ShardError::LeaseRequired
             | ShardError::NotLeader { .. }
             | ShardError::NotHosted
-            | ShardError::StaleGeneration => ErrorCode::Busy,
+            | ShardError::StaleGeneration
+            | ShardError::Unreachable
+            | ShardError::OutcomeUnknown => ErrorCode::Busy,
             ShardError::DiskFull { .. } => ErrorCode::DiskFull,
             ShardError::Corrupt(_) => ErrorCode::Corrupt,
             ShardError::BlocksGone

@@ -45,10 +45,12 @@ mod parse;
 mod pattern;
 
 use crate::columns::{Columns, RowSet};
-use crate::layout::LayoutError;
-use crate::metadata::{Metadata, View, put_value};
+use crate::layout::{LayoutError, Reader};
+use crate::metadata::{Metadata, View, check, put_value};
 use condition::Condition;
 use sealdex_core::{ErrorCode, limits};
+use serde_json::Value;
+use std::sync::Arc;
 
 /// Conditions in one filter: bounds what a filter costs for each block.
 pub const CONDITIONS_MAX: usize = 1_024;
@@ -62,9 +64,16 @@ pub const PATTERNS_MAX: usize = 64;
 /// Bytes of one pattern.
 pub const PATTERN_BYTES_MAX: usize = 1_024;
 
+const LAYOUT: &str = "a filter";
+const VERSION: u8 = 1;
+
 /// A filter, compiled. Holds the client's operands, so it has no `Debug`.
 #[derive(Clone)]
-pub struct Filter(Node);
+pub struct Filter {
+    root: Node,
+    /// As it was asked: automata and sets are made anew where it travels to.
+    source: Arc<Value>,
+}
 
 #[derive(Clone)]
 enum Node {
@@ -158,18 +167,44 @@ impl FilterError {
 
 impl Filter {
     /// Compiles a filter; `None` if it is `{}`, which matches everything.
-    pub fn parse(filter: &serde_json::Value) -> Result<Option<Filter>, FilterError> {
-        Ok(parse::parse(filter)?.map(Filter))
+    pub fn parse(filter: &Value) -> Result<Option<Filter>, FilterError> {
+        let root = parse::parse(filter)?;
+        Ok(root.map(|root| Self {
+            root,
+            source: Arc::new(filter.clone()),
+        }))
+    }
+
+    /// The filter in bytes: a version, and its JSON in the binary form of metadata.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_value(&mut out, &self.source);
+        out
+    }
+
+    /// Takes back what [`Filter::to_bytes`] gave.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
+        let mut reader = Reader::new(bytes, LAYOUT);
+        reader.version(VERSION)?;
+        let source = check(&mut reader, limits::NESTING_MAX)?.to_value();
+        reader.finish()?;
+        let filter = Self::parse(&source).ok().flatten();
+        filter.ok_or(reader.damaged())
+    }
+
+    /// Whether the two were compiled as one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
     }
 
     /// Whether one item's metadata matches.
     pub fn matches(&self, metadata: &Metadata) -> bool {
-        self.0.matches(metadata, &mut Vec::new())
+        self.root.matches(metadata, &mut Vec::new())
     }
 
     /// The rows of a block that match. Fails if a column that the filter names is damaged.
     pub fn select(&self, columns: &Columns<'_>) -> Result<RowSet, LayoutError> {
-        self.0.select(columns)
+        self.root.select(columns)
     }
 }
 
@@ -202,6 +237,54 @@ impl Node {
                 Ok(set)
             }),
             Node::Not(node) => Ok(node.select(columns)?.complement()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_filter_means_the_same_where_it_travels_to() {
+        let metadata = |value: Value| Metadata::new(value.as_object().unwrap().clone()).ok().unwrap();
+        let items = [
+            json!({"a": 1, "b": "text", "c": {"d": [1, 2.5]}}),
+            json!({"a": 18_446_744_073_709_551_615_u64, "b": "other"}),
+            json!({"a": -7, "c": {"d": []}}),
+            json!({}),
+        ];
+        for source in [
+            json!({"a": {"$gte": -7.5}}),
+            json!({"b": {"$regex": "^t.x"}}),
+            json!({"$or": [{"a": {"$in": [1, "x", true]}}, {"c.d": {"$exists": true}}]}),
+            json!({"$nor": [{"c": {"d": []}}], "b": {"$ne": "text"}}),
+            json!({"$not": {}}),
+        ] {
+            let filter = Filter::parse(&source).unwrap().unwrap();
+            let travelled = Filter::from_bytes(&filter.to_bytes()).unwrap();
+            for item in &items {
+                let item = metadata(item.clone());
+                assert_eq!(travelled.matches(&item), filter.matches(&item), "{source}");
+            }
+        }
+    }
+
+    #[test]
+    fn as_deep_as_a_filter_may_be_it_travels() {
+        let deep = |levels: usize| (1..levels).fold(json!({"a": 1}), |inner, _| json!({"$not": inner}));
+        let deepest = Filter::parse(&deep(limits::NESTING_MAX)).unwrap().unwrap();
+        assert!(Filter::from_bytes(&deepest.to_bytes()).is_ok());
+        assert!(Filter::parse(&deep(limits::NESTING_MAX + 1)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Filter::from_bytes(&bytes);
+            let _ = Filter::from_bytes(&[&[VERSION], bytes.as_slice()].concat());
         }
     }
 }

@@ -1,2 +1,47 @@
-//! How nodes of a deployment know and reach each other: certificates, identity, channels.
+//! How nodes of a deployment know and reach each other: certificates, identity, channels, and what they say in protobuf.
+//!
+//! - **Who**: [`Identity`] stands in a certificate ([`Credentials`]) that the deployment's [`Authority`] signed. A [`Gate`] compares it,
+//!   on every call, with what the deployment knows of its nodes (the [`Directory`]).
+//! - **How**: [`Channels`] holds one connection per peer; [`server`] makes the one port of a node.
+//! - **What**: [`payload`] turns the data plane's values into messages and back; [`Peer`](PeerService) carries consensus, opaque.
+//!
+//! This crate must never know a key of an index, what a group of consensus says, or where anything is stored.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod authority;
+mod channels;
+mod credentials;
+mod directory;
+mod gate;
+mod headers;
+mod identity;
+pub mod payload;
+mod peer_client;
+mod peer_service;
+mod server;
+
+/// Clients and servers of the services between nodes, generated.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod wire {
+    /// Between any two nodes.
+    pub mod peer {
+        tonic::include_proto!("sealdex.peer.v1");
+    }
+
+    /// Between coordinators and shard nodes.
+    pub mod shard {
+        tonic::include_proto!("sealdex.shard.v1");
+    }
+}
+
+pub use authority::{Authority, AuthorityError, Issued, Names};
+pub use channels::{ChannelError, Channels, Lane, PeerChannel, stranger};
+pub use credentials::{Credentials, CredentialsError, about};
+pub use directory::{Directory, Registered};
+pub use gate::{Caller, Gate};
+pub use headers::Headers;
+pub use identity::{Identity, IdentityError, NodeName, NodeNameError, Role, RoleError};
+pub use peer_client::{PeerClient, PeerError, join};
+pub use peer_service::{PeerHandler, PeerService, SnapshotChunks};
+pub use server::server;

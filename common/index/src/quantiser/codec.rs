@@ -55,7 +55,7 @@ impl Codec {
     }
 
     /// The codec's number in stored layouts.
-    pub(crate) fn to_byte(self) -> u8 {
+    pub fn to_byte(self) -> u8 {
         match self {
             Codec::Flat => 0,
             Codec::Int8 => 1,
@@ -64,7 +64,7 @@ impl Codec {
     }
 
     /// The codec of a number in a stored layout.
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+    pub fn from_byte(byte: u8) -> Option<Self> {
         [Codec::Flat, Codec::Int8, Codec::Pq4]
             .into_iter()
             .find(|codec| codec.to_byte() == byte)

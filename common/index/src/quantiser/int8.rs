@@ -81,6 +81,20 @@ impl Query {
         }
     }
 
+    /// A query as [`Query::values`] and [`Query::step`] gave it; `None` if its sums might leave 32 bits.
+    pub(super) fn from_parts(values: Vec<i16>, step: f32) -> Option<Self> {
+        let sum: i64 = values.iter().map(|v| i64::from(*v).abs()).sum();
+        (sum * BYTE_MAX <= i64::from(i32::MAX)).then_some(Self { values, step })
+    }
+
+    pub(super) fn values(&self) -> &[i16] {
+        &self.values
+    }
+
+    pub(super) fn step(&self) -> f32 {
+        self.step
+    }
+
     /// Calls `each` with row and estimate.
     pub(super) fn scan(&self, isa: Isa, rows: &[u8], base: f32, mut each: impl FnMut(u32, f32)) {
         let row_bytes = HEADER_BYTES + self.values.len();

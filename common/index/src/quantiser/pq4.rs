@@ -139,6 +139,25 @@ impl Tables {
         Self { entries, bias, step }
     }
 
+    /// Tables as [`Tables::entries`], [`Tables::bias`] and [`Tables::step`] gave them; `None` if an entry has more than 7
+    /// bits.
+    pub(super) fn from_parts(entries: Vec<[u8; SUB_VALUES]>, bias: f32, step: f32) -> Option<Self> {
+        let in_range = entries.as_flattened().iter().all(|entry| *entry <= 127);
+        in_range.then_some(Self { entries, bias, step })
+    }
+
+    pub(super) fn entries(&self) -> &[[u8; SUB_VALUES]] {
+        &self.entries
+    }
+
+    pub(super) fn bias(&self) -> f32 {
+        self.bias
+    }
+
+    pub(super) fn step(&self) -> f32 {
+        self.step
+    }
+
     /// Calls `each` with row and estimate for the rows of fast-scan `blocks` whose estimate is below `threshold`.
     pub(super) fn scan_blocks(
         &self,

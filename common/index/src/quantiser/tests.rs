@@ -233,3 +233,44 @@ fn one_row_is_enough_to_train_on() {
         assert_eq!(found, [(0, 0.0)]);
     }
 }
+
+#[test]
+fn a_scorer_scores_the_same_where_it_travels_to() {
+    for n in [1, 16, 17, 63, 64, 101, 384] {
+        let sample = vectors(&mut Rng::new(9, 0), 200, n);
+        for quantiser in all_codecs(n, Metric::Euclidean, &sample) {
+            let prepared = quantiser.prepare_all(&sample);
+            let scorer = quantiser.scorer(&prepared[..n]);
+            let bytes = scorer.to_bytes();
+            let travelled = Scorer::from_bytes(&bytes).unwrap();
+            assert_eq!(travelled.to_bytes(), bytes);
+            let packed = pack(&quantiser, &prepared, &vec![0.0; n]);
+            let codes = CodesView::parse(quantiser.codec(), quantiser.dimension(), &packed).unwrap();
+            let scores = |scorer: &Scorer| {
+                let mut found = Vec::new();
+                scorer.scan(&codes, 0.5, None, f32::INFINITY, &mut |row, estimate| {
+                    found.push((row, estimate.to_bits()));
+                });
+                found
+            };
+            assert_eq!(scores(&travelled), scores(&scorer));
+            assert!(Scorer::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+            assert!(Scorer::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
+        }
+    }
+}
+
+/// Kernels add up without looking: sums that leave their integers must not reach them.
+#[test]
+fn scorers_that_no_quantiser_makes_are_refused() {
+    let mut int8 = vec![1, Codec::Int8.to_byte(), 17, 4, 0, 0];
+    int8.extend([0; 4]);
+    int8.extend([0x7f; 2 * 1041]);
+    assert!(Scorer::from_bytes(&int8).is_err());
+    let mut pq4 = vec![1, Codec::Pq4.to_byte(), 4, 0, 0, 0];
+    pq4.extend([0; 8]);
+    pq4.extend([127; 32]);
+    assert!(Scorer::from_bytes(&pq4).is_ok());
+    pq4[20] = 128;
+    assert!(Scorer::from_bytes(&pq4).is_err());
+}

@@ -1,0 +1,74 @@
+//! The server's side of what consensus says, and of joining: admits the caller and hands the bytes on.
+
+use crate::gate::{Gate, certified};
+use crate::identity::Identity;
+use crate::wire::peer::peer_server::{Peer, PeerServer};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use sealdex_core::{NodeId, limits};
+use sealdex_proto::peer::{JoinReply, JoinRequest, RaftMessage, SnapshotChunk};
+use std::io;
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// A snapshot as it arrives. Ends with an error if the sender gave up.
+pub type SnapshotChunks = BoxStream<'static, io::Result<Bytes>>;
+
+/// Whoever takes what peers say.
+#[async_trait]
+pub trait PeerHandler: Send + Sync + 'static {
+    /// One message of a group.
+    async fn raft(&self, from: NodeId, message: Bytes) -> Result<Bytes, Status>;
+
+    /// The state of a group.
+    async fn snapshot(&self, from: NodeId, chunks: SnapshotChunks) -> Result<Bytes, Status>;
+
+    /// A node that is not part of the deployment yet; its certificate is of the deployment's authority, and says who it is.
+    async fn join(&self, identity: Identity, request: JoinRequest) -> Result<JoinReply, Status>;
+}
+
+/// The service, for [`server`](crate::server).
+pub struct PeerService {
+    gate: Gate,
+    handler: Arc<dyn PeerHandler>,
+}
+
+impl PeerService {
+    /// Lets through what `gate` admits, and whoever wants to join.
+    pub fn new(gate: Gate, handler: Arc<dyn PeerHandler>) -> PeerServer<Self> {
+        PeerServer::new(Self { gate, handler })
+            .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
+    }
+}
+
+#[async_trait]
+impl Peer for PeerService {
+    async fn raft(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+        let caller = self.gate.admit(&request)?;
+        let message = request.into_inner().payload;
+        let payload = self.handler.raft(caller.node(), message).await?;
+        Ok(Response::new(RaftMessage { payload }))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<RaftMessage>, Status> {
+        let caller = self.gate.admit(&request)?;
+        let chunks = request.into_inner().map(|chunk| match chunk {
+            Ok(chunk) => Ok(chunk.payload),
+            Err(status) => Err(io::Error::other(status.message().to_owned())),
+        });
+        let payload = self.handler.snapshot(caller.node(), chunks.boxed()).await?;
+        Ok(Response::new(RaftMessage { payload }))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let identity = certified(&request)?;
+        let reply = self.handler.join(identity, request.into_inner()).await?;
+        Ok(Response::new(reply))
+    }
+}

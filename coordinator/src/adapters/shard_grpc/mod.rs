@@ -1,0 +1,292 @@
+//! The shards in other processes: each call finds the node that leads its partition, is sealed if it concerns plaintext, and is
+//! repeated elsewhere where that is safe.
+
+mod asking;
+mod attempts;
+mod effort;
+mod link;
+mod routes;
+mod sessions;
+
+pub use routes::Routes;
+
+use crate::ports::ShardClient;
+use async_trait::async_trait;
+use effort::{GRANT, MAINTAIN, PURGE_MAX, READ, write_effort};
+use futures_util::future::join_all;
+use link::{Link, said};
+use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
+use sealdex_crypto::DataKeys;
+use sealdex_index::dataplane::{
+    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
+    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
+    WalkRequest,
+};
+use sealdex_peer::Channels;
+use sealdex_peer::payload;
+use sealdex_proto::partition::Entry;
+use sealdex_proto::shard as wire;
+use sessions::Sessions;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// The coordinator's port on shard nodes of other processes.
+pub struct ShardGrpc {
+    link: Link,
+    routes: Arc<Routes>,
+    sessions: Sessions,
+}
+
+impl ShardGrpc {
+    /// Over `channels`, to whom `routes` names.
+    pub fn new(channels: Arc<Channels>, routes: Arc<Routes>) -> Self {
+        Self {
+            link: Link::new(channels),
+            routes,
+            sessions: Sessions::new(),
+        }
+    }
+}
+
+fn place(partition: PartitionId, index: IndexId) -> wire::IndexInPartition {
+    wire::IndexInPartition {
+        index: index.0,
+        partition: u32::from(partition.0),
+    }
+}
+
+#[async_trait]
+impl ShardClient for ShardGrpc {
+    async fn grant(&self, target: Target, keys: Arc<DataKeys>) -> Result<(), ShardError> {
+        let keys = &keys;
+        self.ask(target.partition, GRANT, |asked| {
+            self.grant_at(asked, target, keys)
+        })
+        .await
+    }
+
+    async fn propose(
+        &self,
+        partition: PartitionId,
+        entry: Entry,
+        signature: Option<[u8; 64]>,
+    ) -> Result<Applied, ShardError> {
+        let effort = write_effort(&entry);
+        let request = wire::ProposeRequest {
+            partition: u32::from(partition.0),
+            entry: Some(entry),
+            signature: signature
+                .map_or_else(Vec::new, |signature| signature.to_vec())
+                .into(),
+        };
+        let applied = self.ask(partition, effort, |mut asked| {
+            let request = asked.request(request.clone());
+            async move { said(asked.node, asked.wire.propose(request).await) }
+        });
+        payload::read_applied(&applied.await?)
+    }
+
+    async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {
+        let message = payload::scan_request(&request);
+        let reply = self.sealed(
+            "scan",
+            request.target,
+            READ,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.scan(request).await
+            },
+        );
+        payload::read_scan_reply(&reply.await?)
+    }
+
+    async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError> {
+        let message = payload::resolve_request(&request);
+        let reply = self.sealed(
+            "resolve",
+            request.target,
+            READ,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.resolve(request).await
+            },
+        );
+        payload::read_resolve_reply(&reply.await?)
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
+        let message = payload::fetch_request(&request);
+        let reply = self.sealed(
+            "fetch",
+            request.target,
+            READ,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.fetch(request).await
+            },
+        );
+        payload::read_fetch_reply(reply.await?)
+    }
+
+    async fn walk(&self, request: WalkRequest) -> Result<WalkReply, ShardError> {
+        let message = payload::walk_request(&request);
+        let reply = self.sealed(
+            "walk",
+            request.target,
+            READ,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.walk(request).await
+            },
+        );
+        payload::read_walk_reply(reply.await?)
+    }
+
+    async fn blob(
+        &self,
+        target: Target,
+        generation: Generation,
+        label: BlobLabel,
+    ) -> Result<Option<Vec<u8>>, ShardError> {
+        let message = payload::blob_request(generation, &label);
+        let reply = self.sealed("blob", target, READ, message, |mut asked, call| async move {
+            let request = asked.request(call);
+            asked.wire.blob(request).await
+        });
+        Ok(payload::read_blob_reply(reply.await?))
+    }
+
+    async fn cluster_rows(
+        &self,
+        target: Target,
+        generation: Generation,
+        cluster: ClusterLabel,
+    ) -> Result<ClusterRows, ShardError> {
+        let message = payload::cluster_rows_request(generation, &cluster);
+        let reply = self.sealed(
+            "cluster_rows",
+            target,
+            READ,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.cluster_rows(request).await
+            },
+        );
+        payload::read_cluster_rows(&reply.await?)
+    }
+
+    async fn current(&self, target: Target, rows: Vec<(ItemLabel, Op)>) -> Result<Vec<bool>, ShardError> {
+        let message = payload::current_request(&rows);
+        let reply = self.sealed("current", target, READ, message, |mut asked, call| async move {
+            let request = asked.request(call);
+            asked.wire.current(request).await
+        });
+        payload::read_current_reply(&reply.await?)
+    }
+
+    async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError> {
+        let message = payload::fold_request(&request);
+        let reply = self.sealed(
+            "fold",
+            request.target,
+            MAINTAIN,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.fold(request).await
+            },
+        );
+        payload::read_applied(&reply.await?)
+    }
+
+    async fn reseal(&self, request: ResealRequest) -> Result<Resealed, ShardError> {
+        let message = payload::reseal_request(&request);
+        let reply = self.sealed(
+            "reseal",
+            request.target,
+            MAINTAIN,
+            message,
+            |mut asked, call| async move {
+                let request = asked.request(call);
+                asked.wire.reseal(request).await
+            },
+        );
+        payload::read_resealed(&reply.await?)
+    }
+
+    /// Every replica has files of its own, so each is asked, and none may be left out.
+    async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
+        let until = Instant::now() + PURGE_MAX;
+        let purges = self.routes.replicas(partition).into_iter().map(|node| {
+            self.link.ask(node, until, move |mut asked| async move {
+                let request = asked.request(place(partition, index));
+                said(node, asked.wire.purge(request).await)
+            })
+        });
+        let purged = join_all(purges)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        // Of a partition that nobody is known to hold, nothing is known to be purged.
+        if purged.is_empty() {
+            Err(ShardError::Busy)
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+        let counted = self.ask(partition, READ, |mut asked| {
+            let request = asked.request(place(partition, index));
+            async move { said(asked.node, asked.wire.count(request).await) }
+        });
+        Ok(counted.await?.value)
+    }
+
+    async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
+        let listed = self.ask(request.partition, READ, |mut asked| {
+            let request = asked.request(payload::inbox_request(&request));
+            async move { said(asked.node, asked.wire.inbox(request).await) }
+        });
+        payload::read_inbox_reply(listed.await?)
+    }
+
+    async fn block_bytes(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+        let counted = self.ask(partition, READ, |mut asked| {
+            let request = asked.request(place(partition, index));
+            async move { said(asked.node, asked.wire.block_bytes(request).await) }
+        });
+        Ok(counted.await?.value)
+    }
+
+    /// Every node that answers is asked. One that does not will refuse for itself what it cannot take.
+    async fn check_room(&self, bytes: u64) -> Result<(), ShardError> {
+        let until = Instant::now() + READ.at_one;
+        let checks = self.routes.nodes().into_iter().map(|node| {
+            self.link.ask(node, until, move |mut asked| async move {
+                let request = asked.request(wire::Number { value: bytes });
+                said(node, asked.wire.check_room(request).await)
+            })
+        });
+        let full = |checked: &Result<_, _>| matches!(checked, Err(ShardError::DiskFull { .. }));
+        match join_all(checks).await.into_iter().find(full) {
+            Some(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
+        let listed = self.ask(partition, READ, |mut asked| {
+            let request = asked.request(wire::IndexesRequest {
+                partition: u32::from(partition.0),
+            });
+            async move { said(asked.node, asked.wire.indexes(request).await) }
+        });
+        Ok(listed.await?.indexes.into_iter().map(IndexId).collect())
+    }
+}

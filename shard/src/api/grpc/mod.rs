@@ -1,0 +1,241 @@
+//! The shard service over gRPC: reads a message, asks the node, writes a message. Behind a gate that lets coordinators in alone.
+//!
+//! What opens records comes sealed under a lease's session (`sealed`); the rest is labels, counts and sealed records.
+
+mod sealed;
+
+use crate::Node;
+use async_trait::async_trait;
+use sealdex_core::{DeploymentId, IndexId, NodeId, PartitionId, limits};
+use sealdex_crypto::{LeaseContext, LeaseKeyPair};
+use sealdex_index::dataplane::ShardError;
+use sealdex_peer::payload::{self, MALFORMED, status_of_error};
+use sealdex_peer::wire::shard::shard_server::{Shard, ShardServer};
+use sealdex_peer::{Caller, Gate, Role};
+use sealdex_proto::shard as wire;
+use std::sync::Arc;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status};
+
+/// A node as coordinators of other processes see it.
+pub struct ShardService {
+    node: Arc<Node>,
+    deployment: DeploymentId,
+    me: NodeId,
+    /// Drawn when the node started, and gone when it ends: a lease that was recorded opens for nobody afterwards.
+    lease_key: LeaseKeyPair,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+impl ShardService {
+    /// The service of `node`, which is node `me` of the deployment, for [`sealdex_peer::server`].
+    pub fn new(
+        node: Arc<Node>,
+        deployment: DeploymentId,
+        me: NodeId,
+        gate: Gate,
+    ) -> InterceptedService<ShardServer<Self>, Gate> {
+        let service = ShardServer::new(Self {
+            node,
+            deployment,
+            me,
+            lease_key: LeaseKeyPair::generate(),
+        });
+        let service = service
+            .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
+        InterceptedService::new(service, gate.only(Role::Coordinator))
+    }
+
+    fn take_grant(&self, from: NodeId, request: &wire::GrantRequest) -> Result<(), ShardError> {
+        let target = payload::read_target(request.target.as_ref())?;
+        let session = request.session.as_ref().try_into().map_err(|_| MALFORMED)?;
+        let context = LeaseContext {
+            deployment: self.deployment,
+            from,
+            to: self.me,
+            index: target.index,
+            epoch: target.epoch,
+            other: target.other,
+            partition: target.partition,
+        };
+        // Most likely sealed to the key of an earlier run.
+        let lease = self.lease_key.open(&context, &request.sealed);
+        let lease = lease.map_err(|_| ShardError::LeaseRequired)?;
+        self.node.grant_by_session(target, from, session, lease);
+        Ok(())
+    }
+}
+
+/// Who calls, as the gate found out.
+fn caller<T>(request: &Request<T>) -> Result<NodeId, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller
+        .map(Caller::node)
+        .ok_or_else(|| Status::internal("the service stands behind no gate"))
+}
+
+fn replied<T>(outcome: Result<T, ShardError>) -> Reply<T> {
+    outcome
+        .map(Response::new)
+        .map_err(|error| status_of_error(&error))
+}
+
+#[async_trait]
+impl Shard for ShardService {
+    async fn lease_key(&self, _: Request<wire::LeaseKeyRequest>) -> Reply<wire::LeaseKeyReply> {
+        let public_key = self.lease_key.public_key().as_bytes().to_vec().into();
+        Ok(Response::new(wire::LeaseKeyReply { public_key }))
+    }
+
+    async fn grant(&self, request: Request<wire::GrantRequest>) -> Reply<wire::Done> {
+        let from = caller(&request)?;
+        let granted = self.take_grant(from, request.get_ref());
+        replied(granted.map(|()| wire::Done {}))
+    }
+
+    async fn propose(&self, request: Request<wire::ProposeRequest>) -> Reply<wire::Applied> {
+        let request = request.into_inner();
+        let proposed = async {
+            let partition = payload::partition(request.partition)?;
+            let entry = request.entry.ok_or(MALFORMED)?;
+            let signature = match request.signature.len() {
+                0 => None,
+                _ => Some(request.signature.as_ref().try_into().map_err(|_| MALFORMED)?),
+            };
+            let applied = self.node.propose(partition, entry, signature).await?;
+            Ok(payload::applied(&applied))
+        };
+        replied(proposed.await)
+    }
+
+    async fn purge(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Done> {
+        let purged = async {
+            let (partition, index) = place(request.get_ref())?;
+            self.node.purge(partition, index).await?;
+            Ok(wire::Done {})
+        };
+        replied(purged.await)
+    }
+
+    async fn count(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Number> {
+        let counted = async {
+            let (partition, index) = place(request.get_ref())?;
+            let value = self.node.count(partition, index).await?;
+            Ok(wire::Number { value })
+        };
+        replied(counted.await)
+    }
+
+    async fn inbox(&self, request: Request<wire::InboxRequest>) -> Reply<wire::InboxReply> {
+        let listed = async {
+            let request = payload::read_inbox_request(request.get_ref())?;
+            Ok(payload::inbox_reply(self.node.inbox(request).await?))
+        };
+        replied(listed.await)
+    }
+
+    async fn block_bytes(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Number> {
+        let counted = async {
+            let (partition, index) = place(request.get_ref())?;
+            let value = self.node.block_bytes(partition, index).await?;
+            Ok(wire::Number { value })
+        };
+        replied(counted.await)
+    }
+
+    async fn check_room(&self, request: Request<wire::Number>) -> Reply<wire::Done> {
+        let checked = self.node.check_room(request.get_ref().value);
+        replied(checked.map(|()| wire::Done {}))
+    }
+
+    async fn indexes(&self, request: Request<wire::IndexesRequest>) -> Reply<wire::IndexesReply> {
+        let listed = async {
+            let partition = payload::partition(request.get_ref().partition)?;
+            let indexes = self.node.indexes(partition).await?;
+            Ok(wire::IndexesReply {
+                indexes: indexes.into_iter().map(|index| index.0).collect(),
+            })
+        };
+        replied(listed.await)
+    }
+
+    async fn scan(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("scan", request, move |target, message| async move {
+            let request = payload::read_scan_request(target, &message)?;
+            Ok(payload::scan_reply(&self.node.scan(request).await?))
+        })
+        .await
+    }
+
+    async fn resolve(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("resolve", request, move |target, message| async move {
+            let request = payload::read_resolve_request(target, &message)?;
+            Ok(payload::resolve_reply(&self.node.resolve(request).await?))
+        })
+        .await
+    }
+
+    async fn fetch(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("fetch", request, move |target, message| async move {
+            let request = payload::read_fetch_request(target, &message)?;
+            Ok(payload::fetch_reply(self.node.fetch(request).await?))
+        })
+        .await
+    }
+
+    async fn walk(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("walk", request, move |target, message| async move {
+            let request = payload::read_walk_request(target, &message)?;
+            Ok(payload::walk_reply(self.node.walk(request).await?))
+        })
+        .await
+    }
+
+    async fn blob(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("blob", request, move |target, message| async move {
+            let (generation, label) = payload::read_blob_request(&message)?;
+            let piece = self.node.blob(target, generation, label).await?;
+            Ok(payload::blob_reply(piece))
+        })
+        .await
+    }
+
+    async fn cluster_rows(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("cluster_rows", request, move |target, message| async move {
+            let (generation, cluster) = payload::read_cluster_rows_request(&message)?;
+            let rows = self.node.cluster_rows(target, generation, cluster).await?;
+            Ok(payload::cluster_rows(&rows))
+        })
+        .await
+    }
+
+    async fn current(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("current", request, move |target, message| async move {
+            let rows = payload::read_current_request(&message)?;
+            Ok(payload::current_reply(&self.node.current(target, rows).await?))
+        })
+        .await
+    }
+
+    async fn fold(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("fold", request, move |target, message| async move {
+            let request = payload::read_fold_request(target, &message)?;
+            Ok(payload::applied(&self.node.fold(request).await?))
+        })
+        .await
+    }
+
+    async fn reseal(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
+        self.sealed("reseal", request, move |target, message| async move {
+            let request = payload::read_reseal_request(target, &message)?;
+            Ok(payload::resealed(&self.node.reseal(request).await?))
+        })
+        .await
+    }
+}
+
+fn place(message: &wire::IndexInPartition) -> Result<(PartitionId, IndexId), ShardError> {
+    Ok((payload::partition(message.partition)?, IndexId(message.index)))
+}
