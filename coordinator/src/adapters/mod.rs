@@ -3,8 +3,11 @@
 
 mod catalog_codec;
 mod catalog_store;
+mod deployment_codec;
+mod deployment_command_codec;
 mod key_codec;
 pub mod kms;
+mod metadata_codec;
 pub mod registry;
 pub mod shard_grpc;
 
