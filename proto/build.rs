@@ -2,11 +2,12 @@
 //! network are generated where the network is: common/peer/build.rs.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 4] = [
+    const FILES: [&str; 5] = [
         "proto/partition.proto",
         "proto/catalog.proto",
         "proto/peer.proto",
         "proto/shard.proto",
+        "proto/coordinator.proto",
     ];
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");

@@ -30,6 +30,12 @@ mod packages {
         }
     }
 
+    pub mod coordinator {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/sealdex.coordinator.v1.rs"));
+        }
+    }
+
     pub mod shard {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/sealdex.shard.v1.rs"));
@@ -39,6 +45,8 @@ mod packages {
 
 /// The metadata of a deployment.
 pub use packages::catalog::v1 as catalog;
+/// What nodes ask of coordinators.
+pub use packages::coordinator::v1 as coordinator;
 /// The log of one partition.
 pub use packages::partition::v1 as partition;
 /// Between any two nodes.

@@ -29,6 +29,11 @@ pub mod wire {
         tonic::include_proto!("sealdex.peer.v1");
     }
 
+    /// What nodes ask of coordinators.
+    pub mod coordinator {
+        tonic::include_proto!("sealdex.coordinator.v1");
+    }
+
     /// Between coordinators and shard nodes.
     pub mod shard {
         tonic::include_proto!("sealdex.shard.v1");

@@ -2,13 +2,16 @@
 //! processes.
 
 mod catalog_codec;
-mod catalog_store;
 mod deployment_codec;
 mod deployment_command_codec;
 mod key_codec;
 pub mod kms;
 mod metadata_codec;
+mod metadata_forward;
+mod metadata_handle;
+mod metadata_store;
 pub mod registry;
 pub mod shard_grpc;
 
-pub use catalog_store::{CatalogError, CatalogHandle};
+pub(crate) use metadata_forward::reply_of;
+pub use metadata_handle::{CatalogError, CatalogHandle};

@@ -297,7 +297,10 @@ impl From<CatalogError> for ServiceError {
                 Self::invalid("The vectors' dimension differs from the index's.")
             }
             CatalogError::Full(full) => Self::disk_full(full.free_bytes, full.needed_bytes),
-            CatalogError::Busy | CatalogError::Stopped | CatalogError::NotLeader(_) => ShardError::Busy.into(),
+            CatalogError::Busy
+            | CatalogError::Stopped
+            | CatalogError::Unknown
+            | CatalogError::NotLeader(_) => ShardError::Busy.into(),
             CatalogError::Rejected(Rejection::TooManyUsers) => Self::new(
                 ErrorCode::TooLarge,
                 format!(

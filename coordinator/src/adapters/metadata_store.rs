@@ -2,19 +2,15 @@
 
 use super::catalog_codec::{decode_record, encode_record};
 use super::deployment_codec::{decode_deployment, encode_deployment};
-use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
-use crate::domain::deployment::{self, Deployment};
-use crate::domain::{
-    Catalog, Command, IndexRecord, Metadata, MetadataApplied, MetadataCommand, MetadataRejection, Rejection,
-};
+use super::CatalogError;
+use super::metadata_codec::decode_metadata_command;
+use crate::domain::{Catalog, Command, Metadata, MetadataApplied, MetadataCommand, MetadataRejection};
 use bytes::{Buf, Bytes};
 use parking_lot::RwLock;
 use rocksdb::{DB, ErrorKind, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions};
 use sealdex_consensus::{
-    Entry, Full, Group, GroupId, Host, Mark, ProposeError, Purpose, ReadError, SnapshotReader, Space,
-    StateMachine, StorageFault,
+    Entry, GroupId, Mark, SnapshotReader, Space, StateMachine, StorageFault,
 };
-use sealdex_core::NodeId;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,189 +27,10 @@ const PREALLOCATED_BYTES: usize = 64 * 1024;
 const START_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The group of the catalogue. Partitions' groups follow.
-const GROUP: GroupId = GroupId(0);
+pub(super) const GROUP: GroupId = GroupId(0);
 
-/// Why the catalogue did not take a command, or could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// The command does not fit the catalogue's state.
-    #[error("refused: {0:?}")]
-    Rejected(Rejection),
-    /// The command does not fit the deployment's state.
-    #[error("{0}")]
-    DeploymentRejected(deployment::Rejection),
-    /// Another node leads the catalogue's group.
-    #[error("another node leads the catalogue")]
-    NotLeader(Option<NodeId>),
-    /// Too much is under way.
-    #[error("too many changes are under way")]
-    Busy,
-    /// The disk is too full for it. The catalogue is as it was.
-    #[error("{0}")]
-    Full(Full),
-    /// The server is stopping.
-    #[error("the catalogue is stopping")]
-    Stopped,
-    /// Storage failed or holds what cannot be read. For the operator.
-    #[error("catalogue storage: {0}")]
-    Storage(String),
-}
-
-/// The catalogue: reads from memory, changes through the log.
-pub struct CatalogHandle {
-    view: Arc<RwLock<Metadata>>,
-    group: Group<CatalogStore>,
-    /// What was erased may still be in the log's files.
-    unpurged: Arc<AtomicBool>,
-}
-
-impl CatalogHandle {
-    /// Opens the catalogue in `path`, making it if there is none. Its log is kept by `host`; `space` watches the disk.
-    pub async fn open(path: &Path, space: Arc<Space>, host: &Arc<Host>) -> Result<Self, CatalogError> {
-        let path = path.to_owned();
-        let store = tokio::task::spawn_blocking(move || CatalogStore::open(&path, space))
-            .await
-            .map_err(|e| CatalogError::Storage(e.to_string()))??;
-        let (view, unpurged) = (store.view.clone(), store.unpurged_log.clone());
-        let storage = |e: sealdex_consensus::HostError| CatalogError::Storage(e.to_string());
-        let group = host.start(GROUP, store).await.map_err(storage)?;
-        Ok(Self { view, group, unpurged })
-    }
-
-    /// Makes this node the first and only member, if the catalogue has none yet.
-    pub async fn found(&self, node: NodeId) -> Result<(), CatalogError> {
-        let founded = self.group.initialize(&[node].into()).await;
-        founded.map_err(|e| CatalogError::Storage(e.to_string()))
-    }
-
-    /// Waits until some node leads the catalogue's group.
-    pub async fn led(&self) {
-        self.group.wait_status(|status| status.leader.is_some()).await;
-    }
-
-    /// Waits until what is read here holds everything that was acknowledged anywhere before this was called.
-    pub async fn catch_up(&self) -> Result<(), CatalogError> {
-        let read = async {
-            let index = self.group.read_index().await?;
-            self.group.wait_applied(index).await
-        };
-        read.await.map_err(|error| match error {
-            ReadError::NotLeader { leader } => CatalogError::NotLeader(leader),
-            ReadError::Unknown => CatalogError::Busy,
-            ReadError::Stopped => CatalogError::Stopped,
-        })
-    }
-
-    /// The index of that name.
-    pub fn get(&self, name: &str) -> Option<Arc<IndexRecord>> {
-        self.view.read().catalog.get(name)
-    }
-
-    /// All indexes, by name in bytewise order.
-    pub fn all(&self) -> Vec<Arc<IndexRecord>> {
-        self.view.read().catalog.iter().cloned().collect()
-    }
-
-    /// The deployment as of now, once it is bootstrapped.
-    pub fn deployment(&self) -> Option<Arc<Deployment>> {
-        self.view.read().deployment.clone()
-    }
-
-    /// Changes the catalogue; returns when the change is durable, and what it erases is in no file. See [`Catalog::apply`]
-    /// for what comes back.
-    pub async fn change(&self, command: Command) -> Result<Arc<IndexRecord>, CatalogError> {
-        match self.propose(MetadataCommand::Catalog(command)).await? {
-            MetadataApplied::Index(record) => Ok(record),
-            MetadataApplied::Deployment(_) => Err(CatalogError::Storage("a reply of another kind".into())),
-        }
-    }
-
-    /// Changes the deployment; returns when the change is durable. See [`Deployment::apply`] for what comes back.
-    pub async fn change_deployment(
-        &self,
-        command: deployment::Command,
-    ) -> Result<deployment::Applied, CatalogError> {
-        match self.propose(MetadataCommand::Deployment(command)).await? {
-            MetadataApplied::Deployment(applied) => Ok(applied),
-            MetadataApplied::Index(_) => Err(CatalogError::Storage("a reply of another kind".into())),
-        }
-    }
-
-    async fn propose(&self, command: MetadataCommand) -> Result<MetadataApplied, CatalogError> {
-        let payload = encode_metadata_command(&command).into();
-        let changed = match self.group.propose(purpose_of(&command), payload).await {
-            Ok(reply) => reply,
-            Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
-            Err(ProposeError::Busy) => Err(CatalogError::Busy),
-            Err(ProposeError::NotLeader { leader }) => Err(CatalogError::NotLeader(leader)),
-            Err(ProposeError::Stopped | ProposeError::Unknown) => Err(CatalogError::Stopped),
-        };
-        self.purge_log().await;
-        changed
-    }
-
-    /// Rewrites the log's files, so that a key envelope that was erased or replaced is in none of them. What fails is made
-    /// up for with the next change.
-    async fn purge_log(&self) {
-        if !self.unpurged.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        if let Err(error) = self.group.purge_applied().await {
-            self.unpurged.store(true, Ordering::Release);
-            tracing::warn!(%error, "sealed keys that were erased stay in a file of the log for now");
-        }
-    }
-
-    /// Finishes what is under way and closes the log.
-    pub async fn stop(&self) {
-        self.group.stop().await;
-    }
-}
-
-/// How far a change may go into what is kept free on the disk.
-fn purpose_of(command: &MetadataCommand) -> Purpose {
-    match command {
-        MetadataCommand::Catalog(command) => purpose_of_catalog(command),
-        MetadataCommand::Deployment(command) => purpose_of_deployment(command),
-    }
-}
-
-/// A deployment goes on with what it began, loses and replaces nodes, whatever the disk; it only takes nothing new.
-fn purpose_of_deployment(command: &deployment::Command) -> Purpose {
-    use deployment::Command as Change;
-    match command {
-        Change::Bootstrap(_) | Change::RegisterNode(_) | Change::ClaimJob { .. } => Purpose::Grow,
-        Change::UpdateNode { .. }
-        | Change::SetNode { .. }
-        | Change::MakeTable(_)
-        | Change::BeginChange { .. }
-        | Change::AdvanceChange { .. }
-        | Change::AdvanceJob { .. }
-        | Change::FinishJob { .. }
-        | Change::Configure(_) => Purpose::Finish,
-    }
-}
-
-fn purpose_of_catalog(command: &Command) -> Purpose {
-    match command {
-        Command::Create(_)
-        | Command::SetUntrainedModel { .. }
-        | Command::FixDimension { .. }
-        | Command::BeginTraining { .. }
-        | Command::AddUser { .. }
-        | Command::Rewrap { .. }
-        | Command::BeginEpoch { .. } => Purpose::Grow,
-        Command::FinishTraining { .. } | Command::SwitchEpoch { .. } | Command::FinishEpoch { .. } => {
-            Purpose::Finish
-        }
-        Command::Delete { .. }
-        | Command::AbortTraining { .. }
-        | Command::RemoveUser { .. }
-        | Command::ForgetGeneration { .. } => Purpose::Relieve,
-    }
-}
-
-struct CatalogStore {
+/// The state machine of the metadata group.
+pub(crate) struct MetadataStore {
     db: Arc<DB>,
     space: Arc<Space>,
     /// What was erased may still be in some file of the database.
@@ -223,8 +40,18 @@ struct CatalogStore {
     view: Arc<RwLock<Metadata>>,
 }
 
-impl CatalogStore {
-    fn open(path: &Path, space: Arc<Space>) -> Result<Self, CatalogError> {
+impl MetadataStore {
+    /// What readers share.
+    pub(super) fn view(&self) -> Arc<RwLock<Metadata>> {
+        self.view.clone()
+    }
+
+    /// Set when something was erased that the log's files may still hold.
+    pub(super) fn unpurged_log(&self) -> Arc<AtomicBool> {
+        self.unpurged_log.clone()
+    }
+
+    pub(super) fn open(path: &Path, space: Arc<Space>) -> Result<Self, CatalogError> {
         let storage = |e: rocksdb::Error| CatalogError::Storage(e.to_string());
         if !space.has(START_BYTES) {
             space.give_headroom();
@@ -325,7 +152,7 @@ impl CatalogStore {
     }
 }
 
-impl StateMachine for CatalogStore {
+impl StateMachine for MetadataStore {
     type Reply = Result<MetadataApplied, CatalogError>;
 
     fn apply(&mut self, entries: &[Entry], mark: &Mark) -> Result<Vec<Self::Reply>, StorageFault> {
@@ -428,7 +255,7 @@ fn fault(error: rocksdb::Error) -> StorageFault {
     }
 }
 
-impl CatalogStore {
+impl MetadataStore {
     /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them, and has the
     /// log's rewritten too. On a full disk that is made up for with the next change.
     fn purge(&mut self) -> Result<(), StorageFault> {

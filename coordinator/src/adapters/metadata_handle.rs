@@ -1,0 +1,309 @@
+//! The catalogue and the deployment as the service has them: read from memory, as new as the metadata group's log is, and changed through
+//! that log, by way of its leader.
+
+use super::catalog_codec::encode_record;
+use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
+use super::metadata_forward::Forward;
+use super::metadata_store::{GROUP, MetadataStore};
+use crate::domain::deployment::{self, Deployment};
+use crate::domain::{Command, IndexRecord, Metadata, MetadataApplied, MetadataCommand, Rejection};
+use bytes::Bytes;
+use parking_lot::RwLock;
+use sealdex_consensus::{
+    ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError, Space,
+};
+use sealdex_core::NodeId;
+use sealdex_peer::Channels;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a request waits for a leader: longer than an election takes.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(6);
+const LEADER_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why the catalogue did not take a command, or could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The command does not fit the catalogue's state.
+    #[error("refused: {0:?}")]
+    Rejected(Rejection),
+    /// The command does not fit the deployment's state.
+    #[error("{0}")]
+    DeploymentRejected(deployment::Rejection),
+    /// Another node leads the catalogue's group.
+    #[error("another node leads the catalogue")]
+    NotLeader(Option<NodeId>),
+    /// Too much is under way.
+    #[error("too many changes are under way")]
+    Busy,
+    /// The disk is too full for it. The catalogue is as it was.
+    #[error("{0}")]
+    Full(Full),
+    /// Leadership changed, or time ran out: whether the change was made is unknown.
+    #[error("the outcome of the change is unknown")]
+    Unknown,
+    /// The server is stopping.
+    #[error("the catalogue is stopping")]
+    Stopped,
+    /// Storage failed or holds what cannot be read. For the operator.
+    #[error("catalogue storage: {0}")]
+    Storage(String),
+}
+
+/// The catalogue and the deployment.
+pub struct CatalogHandle {
+    view: Arc<RwLock<Metadata>>,
+    group: Group<MetadataStore>,
+    /// What was erased may still be in the log's files.
+    unpurged: Arc<AtomicBool>,
+    /// The way to other coordinators, where there may be some.
+    forward: Option<Forward>,
+}
+
+impl CatalogHandle {
+    /// Opens the catalogue in `path`, making it if there is none. Its log is kept by `host`; `space` watches the disk; `channels`
+    /// lead to other coordinators.
+    pub async fn open(
+        path: &Path,
+        space: Arc<Space>,
+        host: &Arc<Host>,
+        channels: Option<Arc<Channels>>,
+    ) -> Result<Self, CatalogError> {
+        let path = path.to_owned();
+        let store = tokio::task::spawn_blocking(move || MetadataStore::open(&path, space))
+            .await
+            .map_err(|e| CatalogError::Storage(e.to_string()))??;
+        let (view, unpurged) = (store.view(), store.unpurged_log());
+        let storage = |e: sealdex_consensus::HostError| CatalogError::Storage(e.to_string());
+        let group = host.start(GROUP, store).await.map_err(storage)?;
+        let forward = channels.map(|channels| Forward { channels });
+        Ok(Self {
+            view,
+            group,
+            unpurged,
+            forward,
+        })
+    }
+
+    /// Makes this node the first and only member, if the catalogue has none yet, and waits until it leads.
+    pub async fn found(&self, node: NodeId) -> Result<(), CatalogError> {
+        let founded = self.group.initialize(&[node].into()).await;
+        founded.map_err(|e| CatalogError::Storage(e.to_string()))?;
+        self.group.wait_status(|status| status.leader.is_some()).await;
+        Ok(())
+    }
+
+    /// What this node knows of the metadata group.
+    pub fn status(&self) -> GroupStatus {
+        self.group.status()
+    }
+
+    /// Makes sure that this node leads the metadata group, at a moment after this was called.
+    pub async fn leads(&self) -> bool {
+        self.group.read_barrier().await.is_ok()
+    }
+
+    /// Lets a coordinator follow the metadata group.
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.group.add_learner(node).await
+    }
+
+    /// Takes a coordinator that does not vote out of the metadata group.
+    pub async fn remove_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.group.remove_learner(node).await
+    }
+
+    /// Lets these coordinators vote.
+    pub async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.group.change_voters(voters).await
+    }
+
+    /// Hands the lead over.
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.group.transfer_to(node).await
+    }
+
+    /// Hands the lead over to whoever is furthest, if this node has it.
+    pub async fn relinquish(&self) -> Result<(), ChangeError> {
+        self.group.relinquish().await
+    }
+
+    /// Waits until what is read here holds everything that was acknowledged anywhere before this was called. Outlasts the
+    /// election of a leader.
+    pub async fn catch_up(&self) -> Result<(), CatalogError> {
+        let until = Instant::now() + LEADER_WAIT_MAX;
+        loop {
+            let read = async {
+                let index = self.group.read_index().await?;
+                self.group.wait_applied(index).await
+            };
+            match read.await {
+                Ok(()) => return Ok(()),
+                Err(ReadError::Stopped) => return Err(CatalogError::Stopped),
+                Err(_) if Instant::now() < until => sleep(LEADER_LOOK_EVERY).await,
+                Err(ReadError::NotLeader { leader }) => return Err(CatalogError::NotLeader(leader)),
+                Err(ReadError::Unknown) => return Err(CatalogError::Busy),
+            }
+        }
+    }
+
+    /// The index of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<IndexRecord>> {
+        self.view.read().catalog.get(name)
+    }
+
+    /// All indexes, by name in bytewise order.
+    pub fn all(&self) -> Vec<Arc<IndexRecord>> {
+        self.view.read().catalog.iter().cloned().collect()
+    }
+
+    /// The deployment as of now, once it is bootstrapped.
+    pub fn deployment(&self) -> Option<Arc<Deployment>> {
+        self.view.read().deployment.clone()
+    }
+
+    /// Changes the catalogue; returns when the change is durable, and what it erases is in no file. See [`Catalog::apply`]
+    /// for what comes back.
+    pub async fn change(&self, command: Command) -> Result<Arc<IndexRecord>, CatalogError> {
+        match self.propose(MetadataCommand::Catalog(command)).await? {
+            MetadataApplied::Index(record) => Ok(record),
+            MetadataApplied::Deployment(_) => Err(CatalogError::Storage("a reply of another kind".into())),
+        }
+    }
+
+    /// Changes the deployment; returns when the change is durable. See [`Deployment::apply`] for what comes back.
+    pub async fn change_deployment(
+        &self,
+        command: deployment::Command,
+    ) -> Result<deployment::Applied, CatalogError> {
+        match self.propose(MetadataCommand::Deployment(command)).await? {
+            MetadataApplied::Deployment(applied) => Ok(applied),
+            MetadataApplied::Index(_) => Err(CatalogError::Storage("a reply of another kind".into())),
+        }
+    }
+
+    /// Proposes an entry that another coordinator forwarded; answers with the index's record as it is stored, and with how much of
+    /// the log it takes to see it.
+    pub(crate) async fn propose_forwarded(&self, entry: Bytes) -> (Result<Vec<u8>, CatalogError>, u64) {
+        let outcome = match decode_metadata_command(&entry) {
+            Ok(command @ MetadataCommand::Catalog(_)) => self.propose_here(&command).await,
+            Ok(MetadataCommand::Deployment(_)) | Err(_) => {
+                Err(CatalogError::Storage("a forwarded entry that changes no index".into()))
+            }
+        };
+        let record = outcome.and_then(|applied| match applied {
+            MetadataApplied::Index(record) => Ok(encode_record(&record)),
+            MetadataApplied::Deployment(_) => Err(CatalogError::Unknown),
+        });
+        (record, self.status().applied.0)
+    }
+
+    /// Proposes here or at the leader, and waits for one if there is none.
+    async fn propose(&self, command: MetadataCommand) -> Result<MetadataApplied, CatalogError> {
+        let until = Instant::now() + LEADER_WAIT_MAX;
+        loop {
+            let outcome = match (self.propose_here(&command).await, &self.forward, &command) {
+                (Err(CatalogError::NotLeader(Some(leader))), Some(forward), MetadataCommand::Catalog(_)) => {
+                    self.propose_at(forward, leader, &command).await
+                }
+                (outcome, ..) => outcome,
+            };
+            match outcome {
+                Err(CatalogError::NotLeader(_)) if Instant::now() < until => sleep(LEADER_LOOK_EVERY).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn propose_here(&self, command: &MetadataCommand) -> Result<MetadataApplied, CatalogError> {
+        let payload = encode_metadata_command(command).into();
+        let changed = match self.group.propose(purpose_of(command), payload).await {
+            Ok(reply) => reply,
+            Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
+            Err(ProposeError::Busy) => Err(CatalogError::Busy),
+            Err(ProposeError::NotLeader { leader }) => Err(CatalogError::NotLeader(leader)),
+            Err(ProposeError::Unknown) => Err(CatalogError::Unknown),
+            Err(ProposeError::Stopped) => Err(CatalogError::Stopped),
+        };
+        self.purge_log().await;
+        changed
+    }
+
+    async fn propose_at(
+        &self,
+        forward: &Forward,
+        leader: NodeId,
+        command: &MetadataCommand,
+    ) -> Result<MetadataApplied, CatalogError> {
+        let forwarded = forward.propose(leader, encode_metadata_command(command)).await?;
+        let record = forwarded.outcome?;
+        // Who made a change sees it.
+        let seen = self.group.wait_applied(LogIndex(forwarded.applied)).await;
+        seen.map_err(|_| CatalogError::Unknown)?;
+        Ok(MetadataApplied::Index(record))
+    }
+
+    /// Rewrites the log's files, so that a key envelope that was erased or replaced is in none of them. What fails is made
+    /// up for with the next change.
+    async fn purge_log(&self) {
+        if !self.unpurged.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        if let Err(error) = self.group.purge_applied().await {
+            self.unpurged.store(true, Ordering::Release);
+            tracing::warn!(%error, "sealed keys that were erased stay in a file of the log for now");
+        }
+    }
+
+    /// Finishes what is under way and closes the log.
+    pub async fn stop(&self) {
+        self.group.stop().await;
+    }
+}
+
+/// How far a change may go into what is kept free on the disk.
+fn purpose_of(command: &MetadataCommand) -> Purpose {
+    match command {
+        MetadataCommand::Catalog(command) => purpose_of_catalog(command),
+        MetadataCommand::Deployment(command) => purpose_of_deployment(command),
+    }
+}
+
+/// A deployment goes on with what it began, loses and replaces nodes, whatever the disk; it only takes nothing new.
+fn purpose_of_deployment(command: &deployment::Command) -> Purpose {
+    use deployment::Command as Change;
+    match command {
+        Change::Bootstrap(_) | Change::RegisterNode(_) | Change::ClaimJob { .. } => Purpose::Grow,
+        Change::UpdateNode { .. }
+        | Change::SetNode { .. }
+        | Change::MakeTable(_)
+        | Change::BeginChange { .. }
+        | Change::AdvanceChange { .. }
+        | Change::AdvanceJob { .. }
+        | Change::FinishJob { .. }
+        | Change::Configure(_) => Purpose::Finish,
+    }
+}
+
+fn purpose_of_catalog(command: &Command) -> Purpose {
+    match command {
+        Command::Create(_)
+        | Command::SetUntrainedModel { .. }
+        | Command::FixDimension { .. }
+        | Command::BeginTraining { .. }
+        | Command::AddUser { .. }
+        | Command::Rewrap { .. }
+        | Command::BeginEpoch { .. } => Purpose::Grow,
+        Command::FinishTraining { .. } | Command::SwitchEpoch { .. } | Command::FinishEpoch { .. } => {
+            Purpose::Finish
+        }
+        Command::Delete { .. }
+        | Command::AbortTraining { .. }
+        | Command::RemoveUser { .. }
+        | Command::ForgetGeneration { .. } => Purpose::Relieve,
+    }
+}
