@@ -1,20 +1,33 @@
-//! The handle of a group: its bounded queue and its end. What happens behind the queue is in `writer`.
+//! The handle of a group: proposals in, replies out, and who takes part.
 
-use crate::writer::{self, Message, Proposal};
-use crate::{Full, Purpose, Space, StateMachine, StorageFault};
+use crate::barrier::ReadError;
+use crate::host::Replicas;
+use crate::raft::types::{Command, Metrics, Reply, Types, Waiter};
+use crate::raft::wire::{self, ReadIndexReply, Request};
+use crate::replica::{QUEUED_KIB_MAX, Replica};
+use crate::{Full, GroupId, LogIndex, NodeId, Purpose, StateMachine, StorageFault};
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::impls::EmptyNode;
+use openraft::raft::ClientWriteResult;
+use openraft::{ChangeMembers, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 
-/// Bytes of payload that may wait in one group's queue, in KiB: two of the largest request bodies.
-const QUEUED_KIB_MAX: u32 = 128 * 1024;
-
-/// One replicated group. Dropping it lets the queue run dry in the background; [`stop`](Self::stop) waits for that.
+/// One replicated group, as seen from this node. Stops when it is told to, not when it is dropped.
 pub struct Group<S: StateMachine> {
-    queue: mpsc::Sender<Message<S::Reply>>,
-    room: Arc<Semaphore>,
-    space: Arc<Space>,
-    ended: watch::Receiver<()>,
+    replica: Arc<Replica>,
+    replicas: Replicas,
+    reply: PhantomData<fn() -> S::Reply>,
+}
+
+impl<S: StateMachine> Clone for Group<S> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.replica), Arc::clone(&self.replicas))
+    }
 }
 
 /// Why a proposal has no reply.
@@ -26,278 +39,326 @@ pub enum ProposeError {
     /// The disk is too full for it: nothing was proposed.
     #[error("{0}")]
     Full(#[from] Full),
+    /// This node does not lead the group, or no majority follows it any more: nothing was proposed.
+    #[error("this node does not lead the group")]
+    NotLeader {
+        /// Who does, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// Leadership changed, or time ran out. Whether the entry was or will be applied is unknown.
+    #[error("the outcome of the proposal is unknown")]
+    Unknown,
     /// The group is stopping. Whether the entry was applied is unknown.
     #[error("the group is stopping")]
     Stopped,
 }
 
+/// Why the members of a group, or its leader, were not changed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// This node does not lead the group.
+    #[error("this node does not lead the group")]
+    NotLeader {
+        /// Who does, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// A change before this one is not committed yet: ask again.
+    #[error("another change of the group's members is under way")]
+    InProgress,
+    /// It cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// Leadership changed, or time ran out. The status will tell what became of it.
+    #[error("the outcome of the change is unknown")]
+    Unknown,
+    /// The group is stopping.
+    #[error("the group is stopping")]
+    Stopped,
+}
+
+/// What a replica knows of its group.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupStatus {
+    /// Who leads, as far as is known.
+    pub leader: Option<NodeId>,
+    /// Whether it is this node. It may have been deposed without knowing.
+    pub is_leader: bool,
+    /// The election that this replica was last part of.
+    pub term: u64,
+    /// The last entry of the log here.
+    pub last_log: LogIndex,
+    /// The last entry applied here.
+    pub applied: LogIndex,
+    /// The last entry purged from the log here.
+    pub purged: LogIndex,
+    /// Who decides.
+    pub voters: BTreeSet<NodeId>,
+    /// Who follows without deciding.
+    pub learners: BTreeSet<NodeId>,
+    /// Whether the members are in the middle of a change.
+    pub is_joint: bool,
+    /// Up to where each member's log is known to be the leader's; told by the leader alone.
+    pub replicated: BTreeMap<NodeId, LogIndex>,
+}
+
 impl<S: StateMachine> Group<S> {
-    /// Starts the group's writer thread under `name`. At most `queue` proposals wait for it, and they must fit into
-    /// `space`. The first storage fault ends the process.
-    pub fn start(name: &str, state_machine: S, queue: usize, space: Arc<Space>) -> std::io::Result<Self> {
-        Self::start_with(name, state_machine, queue, space, end_process)
+    pub(crate) fn new(replica: Arc<Replica>, replicas: Replicas) -> Self {
+        Self {
+            replica,
+            replicas,
+            reply: PhantomData,
+        }
     }
 
-    fn start_with(
-        name: &str,
-        state_machine: S,
-        queue: usize,
-        space: Arc<Space>,
-        on_fault: impl FnOnce(&StorageFault) + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (sender, receiver) = mpsc::channel(queue.max(1));
-        let (alive, ended) = watch::channel(());
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            if let Err(fault) = writer::run(state_machine, receiver) {
-                on_fault(&fault);
-            }
-            drop(alive);
-        })?;
-        Ok(Self {
-            queue: sender,
-            room: Arc::new(Semaphore::new(QUEUED_KIB_MAX as usize)),
-            space,
-            ended,
-        })
+    /// Which group it is.
+    pub fn id(&self) -> GroupId {
+        self.replica.id
     }
 
-    /// Proposes an entry and waits until it is durable and applied.
+    /// Proposes an entry and waits until it is durable on a majority, and applied here.
     ///
     /// A caller that stops waiting does not take its proposal back.
     pub async fn propose(&self, purpose: Purpose, payload: Bytes) -> Result<S::Reply, ProposeError> {
-        let admitted = self.space.admit(purpose, payload.len() as u64)?;
+        let replica = &self.replica;
+        let admitted = replica.space.admit(purpose, payload.len() as u64)?;
         let kib = u32::try_from(payload.len() / 1024 + 1)
             .unwrap_or(u32::MAX)
             .min(QUEUED_KIB_MAX);
-        let room = Arc::clone(&self.room)
-            .try_acquire_many_owned(kib)
-            .map_err(|_| ProposeError::Busy)?;
-        let (reply, answer) = oneshot::channel();
-        self.queue
-            .try_send(Message::Propose(Proposal {
-                payload,
-                reply,
-                room,
-                admitted,
-            }))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
-                mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped,
-            })?;
-        answer.await.map_err(|_| ProposeError::Stopped)
+        let held = (admitted, take(&replica.room, kib)?, take(&replica.turns, 1)?);
+        if self.is_isolated() {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
+        let (waiter, outcome) = Waiter::new(held);
+        replica
+            .raft
+            .client_write_ff(Command(payload), Some(waiter))
+            .await
+            .map_err(|_| ProposeError::Stopped)?;
+        let outcome = tokio::time::timeout(replica.timing.patience, outcome).await;
+        let reply = reply_of(outcome.map_err(|_| ProposeError::Unknown)?)?;
+        Ok(reply
+            .take()
+            .expect("the state machine of this group replies with this type"))
     }
 
-    /// Refuses new proposals, applies those that wait, and returns once the state machine is gone.
+    /// Waits until everything that was acknowledged before this call is applied here, on the leader. What is read then is
+    /// as new as any reader's.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        self.replica.barrier.pass().await.map(|_| ())
+    }
+
+    /// On any replica: an index such that whoever has applied it sees all that was acknowledged before this call. Asks the
+    /// leader. [`wait_applied`](Self::wait_applied) is the other half of a read here.
+    pub async fn read_index(&self) -> Result<LogIndex, ReadError> {
+        let replica = &self.replica;
+        let leader = match replica.barrier.pass().await {
+            Err(ReadError::NotLeader { leader: Some(leader) }) if leader != replica.node => leader,
+            outcome => return outcome,
+        };
+        let message = wire::encode_request(replica.id, &Request::ReadIndex);
+        let deadline = 2 * replica.timing.confirmation;
+        let answer = replica.peers.call(leader, message, deadline).await;
+        match answer.map(wire::decode_read_index_reply) {
+            Ok(Ok(ReadIndexReply::At(index))) => Ok(LogIndex(index)),
+            Ok(Ok(ReadIndexReply::NotLeader(leader))) => Err(ReadError::NotLeader {
+                leader: leader.map(NodeId),
+            }),
+            _ => Err(ReadError::Unknown),
+        }
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn wait_applied(&self, index: LogIndex) -> Result<(), ReadError> {
+        let mut applied = self.replica.progress.applied.subscribe();
+        let reached = applied.wait_for(|end| *end > index.0);
+        let waited = tokio::time::timeout(self.replica.timing.patience, reached).await;
+        waited
+            .map_err(|_| ReadError::Unknown)?
+            .map(|_| ())
+            .map_err(|_| ReadError::Stopped)
+    }
+
+    /// What this replica knows of its group.
+    pub fn status(&self) -> GroupStatus {
+        self.replica.metrics(status)
+    }
+
+    /// Waits until the status fulfils a condition, and gives the status; `None` when the group stops.
+    pub async fn wait_status(&self, condition: impl Fn(&GroupStatus) -> bool) -> Option<GroupStatus> {
+        let mut metrics = self.replica.raft.metrics();
+        loop {
+            let status = status(&metrics.borrow_and_update());
+            if condition(&status) {
+                return Some(status);
+            }
+            metrics.changed().await.ok()?;
+        }
+    }
+
+    /// Founds the group with these voters, all of which start it empty. To be called on one of them; again is no harm.
+    pub async fn initialize(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let members: BTreeMap<u64, EmptyNode> = voters.iter().map(|node| (node.0, EmptyNode {})).collect();
+        match self.replica.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
+                Err(ChangeError::Refused(error.to_string()))
+            }
+            Err(RaftError::Fatal(_)) => Err(ChangeError::Stopped),
+        }
+    }
+
+    /// Lets a node follow, without deciding. Returns when that is committed, not when it has caught up. Whoever follows already
+    /// is left as it is.
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        let status = self.status();
+        if status.voters.contains(&node) || status.learners.contains(&node) {
+            return Ok(());
+        }
+        self.change(ChangeMembers::AddNodes(BTreeMap::from([(node.0, EmptyNode {})])))
+            .await
+    }
+
+    /// Lets these nodes decide, all of which must follow already. Voters that are not among them leave the group. The
+    /// caller sees to it that they have caught up: nobody else does.
+    pub async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.change(ChangeMembers::ReplaceAllVoters(
+            voters.iter().map(|node| node.0).collect(),
+        ))
+        .await
+    }
+
+    /// Takes a node that does not decide out of the group.
+    pub async fn remove_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        if !self.status().learners.contains(&node) {
+            return Ok(());
+        }
+        self.change(ChangeMembers::RemoveNodes(BTreeSet::from([node.0])))
+            .await
+    }
+
+    async fn change(&self, members: ChangeMembers<u64, EmptyNode>) -> Result<(), ChangeError> {
+        let change = self.replica.raft.change_membership(members, false);
+        let changed = tokio::time::timeout(self.replica.timing.patience, change).await;
+        match changed.map_err(|_| ChangeError::Unknown)? {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(change_error(error)),
+            Err(RaftError::Fatal(_)) => Err(ChangeError::Stopped),
+        }
+    }
+
+    /// Hands leadership over to another voter, and returns when it leads.
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), ChangeError> {
+        let status = self.status();
+        if !status.is_leader {
+            return Err(ChangeError::NotLeader {
+                leader: status.leader,
+            });
+        }
+        if !status.voters.contains(&node) {
+            return Err(ChangeError::Refused(format!(
+                "node {node} is no voter of the group"
+            )));
+        }
+        let transfer = self.replica.raft.trigger().transfer_leader(node.0).await;
+        transfer.map_err(|_| ChangeError::Stopped)?;
+        let led = self.wait_status(|status| status.leader == Some(node));
+        match tokio::time::timeout(2 * self.replica.timing.election_max, led).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(ChangeError::Stopped),
+            Err(_) => Err(ChangeError::Unknown),
+        }
+    }
+
+    /// Hands leadership over to the voter that is furthest, if this node leads and there is another. To be called before a
+    /// planned stop.
+    pub async fn relinquish(&self) -> Result<(), ChangeError> {
+        let status = self.status();
+        let others = status.voters.iter().filter(|node| **node != self.replica.node);
+        let best = others.max_by_key(|node| status.replicated.get(node).copied());
+        match best {
+            Some(node) if status.is_leader => self.transfer_to(*node).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the state durable and deletes every applied entry from the log's files, here. Waits until that is done; if a
+    /// follower is being sent entries, until it has them.
+    pub async fn purge_applied(&self) -> Result<(), StorageFault> {
+        self.replica.purge_applied().await.map_err(StorageFault::new)
+    }
+
+    /// Refuses new proposals, waits for those under way, makes the state durable, and returns once the state machine is
+    /// gone.
     pub async fn stop(&self) {
-        // A closed queue means that somebody else stopped the group, or that it failed.
-        let _ = self.queue.send(Message::Stop).await;
-        let mut ended = self.ended.clone();
-        while ended.changed().await.is_ok() {}
+        self.replicas.write().remove(&self.replica.id);
+        self.replica.stop().await;
+    }
+
+    /// Whether this node leads as far as it knows, and nobody has followed for so long that somebody else may.
+    fn is_isolated(&self) -> bool {
+        let patience = 2 * self.replica.timing.election_max;
+        self.replica.metrics(|metrics| {
+            let others = metrics.membership_config.voter_ids().any(|id| id != metrics.id);
+            let acked = metrics.last_quorum_acked;
+            others && acked.is_some_and(|acked| acked.elapsed() > patience)
+        })
     }
 }
 
-fn end_process(fault: &StorageFault) {
-    tracing::error!(%fault, "a replica cannot go on; ending the process");
-    std::process::abort();
+/// A share of what is bounded, until it is dropped.
+fn take(of: &Arc<Semaphore>, share: u32) -> Result<tokio::sync::OwnedSemaphorePermit, ProposeError> {
+    use tokio::sync::TryAcquireError;
+    Arc::clone(of)
+        .try_acquire_many_owned(share)
+        .map_err(|error| match error {
+            TryAcquireError::NoPermits => ProposeError::Busy,
+            TryAcquireError::Closed => ProposeError::Stopped,
+        })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Entry, LogIndex};
-    use parking_lot::Mutex;
-    use std::sync::mpsc as sync_mpsc;
-
-    /// Counts; a payload `fail` is a storage fault, `panic` a bug. Each apply waits for a permission, if there are any.
-    struct Counter {
-        applied: u64,
-        permissions: Option<sync_mpsc::Receiver<()>>,
-        batches: Arc<Mutex<Vec<usize>>>,
+fn reply_of(
+    outcome: Result<ClientWriteResult<Types>, oneshot::error::RecvError>,
+) -> Result<Reply, ProposeError> {
+    match outcome {
+        Ok(Ok(response)) => Ok(response.data),
+        Ok(Err(ClientWriteError::ForwardToLeader(forward))) => Err(ProposeError::NotLeader {
+            leader: forward.leader_id.map(NodeId),
+        }),
+        Ok(Err(_)) => Err(ProposeError::Unknown),
+        Err(_) => Err(ProposeError::Stopped),
     }
+}
 
-    impl StateMachine for Counter {
-        type Reply = (u64, Bytes);
-
-        fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Self::Reply>, StorageFault> {
-            self.batches.lock().push(entries.len());
-            if let Some(permissions) = &self.permissions {
-                // Whoever drops the sender allows everything.
-                let _ = permissions.recv();
-            }
-            if entries.iter().any(|entry| entry.payload == "fail") {
-                return Err(StorageFault {
-                    reason: "no".to_owned(),
-                });
-            }
-            assert!(entries.iter().all(|entry| entry.payload != "panic"));
-            self.applied = entries.last().unwrap().index.0;
-            Ok(entries
-                .iter()
-                .map(|entry| (entry.index.0, entry.payload.clone()))
-                .collect())
-        }
-
-        fn applied(&self) -> LogIndex {
-            LogIndex(self.applied)
-        }
+fn change_error(error: ClientWriteError<Types>) -> ChangeError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => ChangeError::NotLeader {
+            leader: forward.leader_id.map(NodeId),
+        },
+        ClientWriteError::LogEntryDiscarded(_) => ChangeError::Unknown,
+        ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+        ) => ChangeError::InProgress,
+        ClientWriteError::ChangeMembershipError(error) => ChangeError::Refused(error.to_string()),
+        ClientWriteError::PreconditionFailed(error) => ChangeError::Refused(error.to_string()),
     }
+}
 
-    /// Of a disk that lets every write in.
-    fn space() -> Arc<Space> {
-        Arc::new(Space::open(&std::env::temp_dir(), Some(0)).unwrap())
-    }
-
-    fn counter() -> Counter {
-        Counter {
-            applied: 7,
-            permissions: None,
-            batches: Arc::default(),
-        }
-    }
-
-    #[tokio::test]
-    async fn entries_are_numbered_from_the_last_applied_one() {
-        let group = Group::start("numbers", counter(), 4, space()).unwrap();
-        for n in 8..20 {
-            let payload = Bytes::from(vec![n as u8]);
-            assert_eq!(
-                group.propose(Purpose::Grow, payload.clone()).await,
-                Ok((n, payload))
-            );
-        }
-        group.stop().await;
-    }
-
-    /// A group whose writer is busy with a first entry until it is allowed to go on.
-    async fn busy(queue: usize) -> (Arc<Group<Counter>>, sync_mpsc::Sender<()>, Arc<Mutex<Vec<usize>>>) {
-        let (allow, permissions) = sync_mpsc::channel();
-        let batches: Arc<Mutex<Vec<usize>>> = Arc::default();
-        let machine = Counter {
-            permissions: Some(permissions),
-            batches: Arc::clone(&batches),
-            ..counter()
-        };
-        let group = Arc::new(Group::start("busy", machine, queue, space()).unwrap());
-        spawn(&group, 1);
-        while batches.lock().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        (group, allow, batches)
-    }
-
-    type Answer = tokio::task::JoinHandle<Result<(u64, Bytes), ProposeError>>;
-
-    fn spawn(group: &Arc<Group<Counter>>, proposals: u8) -> Vec<Answer> {
-        let propose = |n| {
-            let group = Arc::clone(group);
-            tokio::spawn(async move { group.propose(Purpose::Grow, Bytes::from(vec![n])).await })
-        };
-        (0..proposals).map(propose).collect()
-    }
-
-    #[tokio::test]
-    async fn what_waits_is_applied_together_and_in_order() {
-        let (group, allow, batches) = busy(64).await;
-        let waiting = spawn(&group, 19);
-        while group.queue.capacity() != 64 - 19 {
-            tokio::task::yield_now().await;
-        }
-        drop(allow);
-        for (n, proposal) in waiting.into_iter().enumerate() {
-            assert_eq!(
-                proposal.await.unwrap(),
-                Ok((n as u64 + 9, Bytes::from(vec![n as u8])))
-            );
-        }
-        assert_eq!(*batches.lock(), [1, 19]);
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_refuses() {
-        let (group, allow, _) = busy(2).await;
-        let waiting = spawn(&group, 2);
-        while group.queue.capacity() != 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(
-            group.propose(Purpose::Grow, Bytes::new()).await,
-            Err(ProposeError::Busy)
-        );
-        drop(allow);
-        for proposal in waiting {
-            assert!(proposal.await.unwrap().is_ok());
-        }
-    }
-
-    #[tokio::test]
-    async fn too_many_bytes_refuse() {
-        let (allow, permissions) = sync_mpsc::channel();
-        let group = Arc::new(
-            Group::start(
-                "bytes",
-                Counter {
-                    permissions: Some(permissions),
-                    ..counter()
-                },
-                64,
-                space(),
-            )
-            .unwrap(),
-        );
-        let large = Bytes::from(vec![0; QUEUED_KIB_MAX as usize * 1024 + 5]);
-        let first = tokio::spawn({
-            let (group, large) = (Arc::clone(&group), large.clone());
-            async move { group.propose(Purpose::Grow, large).await.map(|(index, _)| index) }
-        });
-        while group.room.available_permits() != 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(
-            group.propose(Purpose::Grow, Bytes::new()).await,
-            Err(ProposeError::Busy)
-        );
-        allow.send(()).unwrap();
-        assert_eq!(first.await.unwrap(), Ok(8));
-        allow.send(()).unwrap();
-        assert_eq!(
-            group.propose(Purpose::Grow, large).await.map(|(index, _)| index),
-            Ok(9)
-        );
-    }
-
-    #[tokio::test]
-    async fn stop_applies_what_waits_and_drops_the_state() {
-        let (group, allow, batches) = busy(8).await;
-        let waiting = spawn(&group, 5);
-        while group.queue.capacity() != 8 - 5 {
-            tokio::task::yield_now().await;
-        }
-        drop(allow);
-        tokio::join!(group.stop(), group.stop());
-        assert_eq!(Arc::strong_count(&batches), 1, "the state machine is dropped");
-        for proposal in waiting {
-            assert!(proposal.await.unwrap().is_ok());
-        }
-        assert_eq!(
-            group.propose(Purpose::Grow, Bytes::new()).await,
-            Err(ProposeError::Stopped)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_storage_fault_or_a_panic_ends_the_group() {
-        for (payload, reason) in [("fail", "no"), ("panic", "the state machine panicked")] {
-            let seen = Arc::new(Mutex::new(None));
-            let report = Arc::clone(&seen);
-            let on_fault = move |fault: &StorageFault| *report.lock() = Some(fault.reason.clone());
-            let group = Group::start_with("fault", counter(), 4, space(), on_fault).unwrap();
-            assert!(group.propose(Purpose::Grow, Bytes::new()).await.is_ok());
-            assert_eq!(
-                group.propose(Purpose::Grow, Bytes::from(payload)).await,
-                Err(ProposeError::Stopped)
-            );
-            group.stop().await;
-            assert_eq!(seen.lock().as_deref(), Some(reason));
-        }
+fn status(metrics: &Metrics) -> GroupStatus {
+    let index = |index: Option<u64>| LogIndex(index.unwrap_or(0));
+    let membership = metrics.membership_config.membership();
+    let replicated = metrics.replication.iter().flatten();
+    GroupStatus {
+        leader: metrics.current_leader.map(NodeId),
+        is_leader: metrics.state.is_leader(),
+        term: metrics.current_term,
+        last_log: index(metrics.last_log_index),
+        applied: index(metrics.last_applied.map(|id| id.index)),
+        purged: index(metrics.purged.map(|id| id.index)),
+        voters: membership.voter_ids().map(NodeId).collect(),
+        learners: membership.learner_ids().map(NodeId).collect(),
+        is_joint: membership.get_joint_config().len() > 1,
+        replicated: replicated
+            .map(|(node, id)| (NodeId(*node), index(id.as_ref().map(|id| id.index))))
+            .collect(),
     }
 }

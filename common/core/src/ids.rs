@@ -58,6 +58,12 @@ number_id!(
     ClusterNo(u32)
 );
 
+number_id!(
+    /// A member of the deployment, coordinator or shard node. Allocated once by the metadata group and never used again:
+    /// an empty disk joins under a new one.
+    NodeId(u64)
+);
+
 label!(
     /// An item's name in storage: a PRF of its id under a key only the index's owner holds.
     ItemLabel

@@ -1,0 +1,310 @@
+//! One replica of a group on this node: openraft's handle, the log and the state machine behind it, and what other replicas
+//! may ask of it.
+
+use crate::barrier::{Barrier, ReadError};
+use crate::host::ReceiveError;
+use crate::keeper::{self, Keeper, Upkeep};
+use crate::log::{LogReader, LogStore};
+use crate::machine::{Applier, Machine, Progress};
+use crate::raft::config::Timing;
+use crate::raft::network::Links;
+use crate::raft::types::{Metrics, Raft, SnapshotMeta};
+use crate::raft::wire::{self, ReadIndexReply, Request};
+use crate::snapshot::{Header, Staging, Transfer};
+use crate::{GroupId, NodeId, Peers, Space};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::async_runtime::WatchReceiver;
+use openraft::storage::Snapshot;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+/// Bytes of payload that may wait in one group's queue, in KiB: two of the largest request bodies.
+pub(crate) const QUEUED_KIB_MAX: u32 = 128 * 1024;
+
+/// Proposals under way in one group.
+pub(crate) const PROPOSALS_MAX: usize = 4096;
+
+pub(crate) struct Replica {
+    pub(crate) id: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) space: Arc<Space>,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) timing: Timing,
+    pub(crate) barrier: Barrier,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) turns: Arc<Semaphore>,
+    machine: Machine,
+    log: LogStore,
+    reader: LogReader,
+    staging: Staging,
+    receiving: tokio::sync::Mutex<()>,
+    recovering: AtomicBool,
+    keeper: Mutex<Option<JoinHandle<io::Result<()>>>>,
+}
+
+/// What a replica is made of.
+pub(crate) struct Parts {
+    pub(crate) id: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) machine: Machine,
+    pub(crate) log: LogStore,
+    pub(crate) staging: Staging,
+    pub(crate) space: Arc<Space>,
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) timing: Timing,
+    pub(crate) config: Arc<openraft::Config>,
+    pub(crate) upkeep: Upkeep,
+}
+
+impl Replica {
+    /// Brings the state machine to where it was, and begins to take part in the group.
+    pub(crate) async fn start(parts: Parts) -> io::Result<Self> {
+        finish_installation(&parts.machine, &parts.staging).await?;
+        let reader = parts.log.reader();
+        let progress = Arc::new(Progress::default());
+        let applier = Applier::new(parts.machine.clone(), reader.written(), Arc::clone(&progress)).await?;
+        if applier.position().last_log_id < reader.purged() {
+            return Err(io::Error::other(
+                "the state lacks what was purged from the log; restore this node from a replica or a backup",
+            ));
+        }
+        let links = Links {
+            group: parts.id,
+            peers: Arc::clone(&parts.peers),
+            append_deadline: parts.timing.election_max,
+        };
+        let raft = Raft::new(parts.node.0, parts.config, links, parts.log.clone(), applier)
+            .await
+            .map_err(io::Error::other)?;
+        let recovering = reader.is_recovering();
+        raft.runtime_config().elect(!recovering);
+        let keeper = Keeper {
+            raft: raft.clone(),
+            machine: parts.machine.clone(),
+            progress: Arc::clone(&progress),
+            upkeep: parts.upkeep,
+        };
+        let replica = Self {
+            id: parts.id,
+            node: parts.node,
+            barrier: Barrier::start(raft.clone(), parts.timing.confirmation, parts.timing.patience),
+            raft,
+            space: parts.space,
+            peers: parts.peers,
+            timing: parts.timing,
+            progress,
+            room: Arc::new(Semaphore::new(QUEUED_KIB_MAX as usize)),
+            turns: Arc::new(Semaphore::new(PROPOSALS_MAX)),
+            machine: parts.machine,
+            log: parts.log,
+            reader,
+            staging: parts.staging,
+            receiving: tokio::sync::Mutex::new(()),
+            recovering: AtomicBool::new(recovering),
+            keeper: Mutex::new(Some(tokio::spawn(keeper.run()))),
+        };
+        replica.lead_if_alone().await?;
+        Ok(replica)
+    }
+
+    /// Who has no other voter to wait for need not wait for a time-out either.
+    async fn lead_if_alone(&self) -> io::Result<()> {
+        let voters: Vec<u64> = self.metrics(|metrics| metrics.membership_config.voter_ids().collect());
+        if voters == [self.node.0] && !self.recovering.load(Ordering::Relaxed) {
+            self.raft.trigger().elect(false).await.map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn metrics<R>(&self, read: impl FnOnce(&Metrics) -> R) -> R {
+        let metrics = self.raft.metrics();
+        read(&metrics.borrow_watched())
+    }
+
+    /// Answers another replica.
+    pub(crate) async fn answer(&self, request: Request) -> Result<Bytes, ReceiveError> {
+        let reply = match request {
+            Request::Append(request) => {
+                let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+                self.recover();
+                wire::encode_append_reply(reply)
+            }
+            Request::Vote(_) | Request::PreVote(_) | Request::Transfer(_) if self.is_recovering() => {
+                return Err(ReceiveError::Recovering);
+            }
+            Request::Vote(request) => {
+                wire::encode_vote_reply(&self.raft.vote(request).await.map_err(stopped)?)
+            }
+            Request::PreVote(request) => {
+                wire::encode_vote_reply(&self.raft.pre_vote(request).await.map_err(stopped)?)
+            }
+            Request::Transfer(request) => {
+                wire::encode_transfer_reply(self.raft.handle_transfer_leader(request).await.map_err(stopped)?)
+            }
+            Request::ReadIndex => wire::encode_read_index_reply(self.read_index().await?),
+        };
+        Ok(reply)
+    }
+
+    async fn read_index(&self) -> Result<ReadIndexReply, ReceiveError> {
+        match self.barrier.pass().await {
+            Ok(index) => Ok(ReadIndexReply::At(index.0)),
+            Err(ReadError::NotLeader { leader }) => Ok(ReadIndexReply::NotLeader(leader.map(|node| node.0))),
+            Err(ReadError::Unknown) => Ok(ReadIndexReply::Unconfirmed),
+            Err(ReadError::Stopped) => Err(ReceiveError::Stopped),
+        }
+    }
+
+    /// Receives a snapshot whole, and installs it.
+    pub(crate) async fn receive_snapshot(
+        &self,
+        header: Header,
+        first: Bytes,
+        pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<Bytes, ReceiveError> {
+        let _receiving = self.receiving.try_lock().map_err(|_| ReceiveError::Busy)?;
+        let vote = self.metrics(|metrics| metrics.vote);
+        // A leader that was told late sends it again, and one that was deposed is told so before it has sent everything.
+        let deposed = vote > header.vote;
+        if deposed || self.has(&header.meta) {
+            return Ok(wire::encode_snapshot_reply(if deposed {
+                vote
+            } else {
+                header.vote
+            }));
+        }
+        let staged = self.stage(first, pieces).await?;
+        let snapshot = Snapshot {
+            meta: header.meta,
+            snapshot: Transfer::Staged(staged),
+        };
+        let installed = self.raft.install_full_snapshot(header.vote, snapshot).await;
+        self.recover();
+        Ok(wire::encode_snapshot_reply(installed.map_err(stopped)?.vote))
+    }
+
+    async fn stage(
+        &self,
+        first: Bytes,
+        mut pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unpin,
+    ) -> Result<crate::snapshot::Staged, ReceiveError> {
+        let staging = self.staging.clone();
+        let mut incoming = blocking(move || staging.receive()).await?;
+        let mut next = Some(first);
+        while let Some(piece) = next {
+            if !self.space.has(piece.len() as u64) {
+                return Err(ReceiveError::Full);
+            }
+            incoming = blocking(move || incoming.push(piece).map(|()| incoming)).await?;
+            let piece = tokio::time::timeout(self.timing.snapshot_idle, pieces.next()).await;
+            let piece = piece.map_err(|_| ReceiveError::Snapshot("nothing came for too long".to_owned()))?;
+            next = piece
+                .transpose()
+                .map_err(|error| ReceiveError::Snapshot(error.to_string()))?;
+        }
+        blocking(move || incoming.finish()).await
+    }
+
+    fn has(&self, meta: &SnapshotMeta) -> bool {
+        self.metrics(|metrics| metrics.last_applied) >= meta.last_log_id
+    }
+
+    /// Whether it lacks what it may once have promised to others.
+    fn is_recovering(&self) -> bool {
+        self.recovering.load(Ordering::Relaxed) && self.reader.is_recovering()
+    }
+
+    fn recover(&self) {
+        if self.recovering.load(Ordering::Relaxed) && !self.reader.is_recovering() {
+            self.recovering.store(false, Ordering::Relaxed);
+            self.raft.runtime_config().elect(true);
+        }
+    }
+
+    /// See [`Group::purge_applied`](crate::Group::purge_applied).
+    pub(crate) async fn purge_applied(&self) -> io::Result<()> {
+        keeper::purge_applied(&self.raft, &self.machine).await?;
+        self.log.settle().await?;
+        let log = self.log.clone();
+        let erased = tokio::task::spawn_blocking(move || log.erase_purged()).await;
+        Ok(erased.map_err(io::Error::other)??)
+    }
+
+    /// Lets what was proposed end, leaves the group, makes the state durable and drops the state machine.
+    pub(crate) async fn stop(&self) {
+        self.room.close();
+        let all = u32::try_from(PROPOSALS_MAX).unwrap_or(u32::MAX);
+        let ended = tokio::time::timeout(self.timing.patience, self.turns.acquire_many(all)).await;
+        if ended.is_err() {
+            tracing::warn!(
+                group = self.id.0,
+                "proposals are still under way: their outcome is left to the others"
+            );
+        }
+        self.turns.close();
+        if let Some(keeper) = self.keeper.lock().take() {
+            keeper.abort();
+        }
+        // It has stopped if there was a fault.
+        let _ = self.raft.shutdown().await;
+        // Not being able to is not dangerous: it is applied again at the next start.
+        let _ = self.machine.call(|machine| machine.flush()).await;
+        self.machine.close().await;
+    }
+
+    /// Deletes the log and whatever was received. Only after [`stop`](Self::stop).
+    pub(crate) async fn forget(&self) -> io::Result<()> {
+        self.log.forget().await?;
+        let (staging, log) = (self.staging.clone(), self.log.clone());
+        let cleared = tokio::task::spawn_blocking(move || {
+            staging.clear()?;
+            log.erase_purged().map_err(io::Error::from)
+        });
+        cleared.await.map_err(io::Error::other)?
+    }
+
+    /// Ends at once and without a trace, as a crash does.
+    #[cfg(test)]
+    pub(crate) async fn abandon(&self) {
+        self.room.close();
+        self.turns.close();
+        if let Some(keeper) = self.keeper.lock().take() {
+            keeper.abort();
+        }
+        self.machine.close().await;
+        let _ = self.raft.shutdown().await;
+    }
+}
+
+/// Goes on with an installation that a crash interrupted.
+async fn finish_installation(machine: &Machine, staging: &Staging) -> io::Result<()> {
+    let staging = staging.clone();
+    let interrupted = tokio::task::spawn_blocking(move || staging.interrupted()).await;
+    let Some((staged, mark)) = interrupted.map_err(io::Error::other)?? else {
+        return Ok(());
+    };
+    tracing::info!(?mark, "a snapshot is installed again");
+    machine
+        .call(move |machine| crate::machine::install(machine, staged, &mark))
+        .await
+}
+
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> io::Result<R> + Send + 'static,
+) -> Result<R, ReceiveError> {
+    let outcome = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
+    outcome
+        .flatten()
+        .map_err(|error| ReceiveError::Snapshot(error.to_string()))
+}
+
+fn stopped(_: impl std::error::Error) -> ReceiveError {
+    ReceiveError::Stopped
+}
