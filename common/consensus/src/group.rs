@@ -7,11 +7,11 @@ use crate::raft::wire::{self, ReadIndexReply, Request};
 use crate::replica::{QUEUED_KIB_MAX, Replica};
 use crate::{Full, GroupId, LogIndex, NodeId, Purpose, StateMachine, StorageFault};
 use bytes::Bytes;
-use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::raft::ClientWriteResult;
+use openraft::{ChangeMembers, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -152,9 +152,7 @@ impl<S: StateMachine> Group<S> {
     pub async fn read_index(&self) -> Result<LogIndex, ReadError> {
         let replica = &self.replica;
         let leader = match replica.barrier.pass().await {
-            Err(ReadError::NotLeader {
-                leader: Some(leader),
-            }) if leader != replica.node => leader,
+            Err(ReadError::NotLeader { leader: Some(leader) }) if leader != replica.node => leader,
             outcome => return outcome,
         };
         let message = wire::encode_request(replica.id, &Request::ReadIndex);
@@ -234,7 +232,8 @@ impl<S: StateMachine> Group<S> {
         if !self.status().learners.contains(&node) {
             return Ok(());
         }
-        self.change(ChangeMembers::RemoveNodes(BTreeSet::from([node.0]))).await
+        self.change(ChangeMembers::RemoveNodes(BTreeSet::from([node.0])))
+            .await
     }
 
     async fn change(&self, members: ChangeMembers<u64, EmptyNode>) -> Result<(), ChangeError> {
@@ -256,7 +255,9 @@ impl<S: StateMachine> Group<S> {
             });
         }
         if !status.voters.contains(&node) {
-            return Err(ChangeError::Refused(format!("node {node} is no voter of the group")));
+            return Err(ChangeError::Refused(format!(
+                "node {node} is no voter of the group"
+            )));
         }
         let transfer = self.replica.raft.trigger().transfer_leader(node.0).await;
         transfer.map_err(|_| ChangeError::Stopped)?;
@@ -298,7 +299,7 @@ impl<S: StateMachine> Group<S> {
         let patience = 2 * self.replica.timing.election_max;
         self.replica.metrics(|metrics| {
             let others = metrics.membership_config.voter_ids().any(|id| id != metrics.id);
-            let acked = metrics.last_quorum_acked.as_ref();
+            let acked = metrics.last_quorum_acked;
             others && acked.is_some_and(|acked| acked.elapsed() > patience)
         })
     }
@@ -307,10 +308,12 @@ impl<S: StateMachine> Group<S> {
 /// A share of what is bounded, until it is dropped.
 fn take(of: &Arc<Semaphore>, share: u32) -> Result<tokio::sync::OwnedSemaphorePermit, ProposeError> {
     use tokio::sync::TryAcquireError;
-    Arc::clone(of).try_acquire_many_owned(share).map_err(|error| match error {
-        TryAcquireError::NoPermits => ProposeError::Busy,
-        TryAcquireError::Closed => ProposeError::Stopped,
-    })
+    Arc::clone(of)
+        .try_acquire_many_owned(share)
+        .map_err(|error| match error {
+            TryAcquireError::NoPermits => ProposeError::Busy,
+            TryAcquireError::Closed => ProposeError::Stopped,
+        })
 }
 
 fn reply_of(

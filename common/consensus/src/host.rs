@@ -162,7 +162,8 @@ impl Host {
     /// Takes a message that another node's [`Peers::call`] brought, and gives its answer. `from` is who the connection
     /// proves to be at the other end.
     pub async fn receive(&self, from: NodeId, message: Bytes) -> Result<Bytes, ReceiveError> {
-        let (group, request) = wire::decode_request(message).map_err(|error| ReceiveError::Message(error.0))?;
+        let (group, request) =
+            wire::decode_request(message).map_err(|error| ReceiveError::Message(error.0))?;
         if request.sender().is_some_and(|sender| sender != from.0) {
             return Err(ReceiveError::Forged(from));
         }
@@ -203,7 +204,12 @@ impl Host {
 
     /// Stops all groups, and closes the logs when everything in them is on the disk.
     pub async fn stop(&self) {
-        let replicas: Vec<Arc<Replica>> = self.replicas.write().drain().map(|(_, replica)| replica).collect();
+        let replicas: Vec<Arc<Replica>> = self
+            .replicas
+            .write()
+            .drain()
+            .map(|(_, replica)| replica)
+            .collect();
         futures_util::future::join_all(replicas.iter().map(|replica| replica.stop())).await;
         let open = self.open.lock().take();
         if let Some((database, stream)) = open {
@@ -220,7 +226,12 @@ impl Host {
         if let Some((_, stream)) = open {
             stream.abandon().await;
         }
-        let replicas: Vec<Arc<Replica>> = self.replicas.write().drain().map(|(_, replica)| replica).collect();
+        let replicas: Vec<Arc<Replica>> = self
+            .replicas
+            .write()
+            .drain()
+            .map(|(_, replica)| replica)
+            .collect();
         futures_util::future::join_all(replicas.iter().map(|replica| replica.abandon())).await;
     }
 
@@ -230,7 +241,11 @@ impl Host {
     }
 
     async fn log(&self, id: GroupId) -> Result<LogStore, HostError> {
-        let open = self.open.lock().as_ref().map(|(database, _)| Arc::clone(database));
+        let open = self
+            .open
+            .lock()
+            .as_ref()
+            .map(|(database, _)| Arc::clone(database));
         let database = open.ok_or(HostError::Stopped)?;
         let writer = self.writer.clone();
         let opened = tokio::task::spawn_blocking(move || LogStore::open(id, database, writer)).await;

@@ -57,7 +57,10 @@ impl Keeper {
             }
             looked_at = bytes;
             milestones.push_back((self.applied(), bytes));
-            while milestones.get(1).is_some_and(|(_, then)| bytes - then >= self.upkeep.kept) {
+            while milestones
+                .get(1)
+                .is_some_and(|(_, then)| bytes - then >= self.upkeep.kept)
+            {
                 milestones.pop_front();
             }
             if bytes - flushed_at >= self.upkeep.unflushed_max {
@@ -119,7 +122,10 @@ pub(crate) async fn purge_applied(raft: &Raft, machine: &Machine) -> io::Result<
         tokio::time::sleep(ATTEMPT).await;
     }
     while !reached(|metrics| metrics.purged.map(|id| id.index)) {
-        raft.trigger().purge_log(last.index).await.map_err(io::Error::other)?;
+        raft.trigger()
+            .purge_log(last.index)
+            .await
+            .map_err(io::Error::other)?;
         tokio::time::sleep(ATTEMPT).await;
     }
     Ok(())

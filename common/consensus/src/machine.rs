@@ -2,7 +2,7 @@
 //! disk. Whatever survives of the state after a crash is then in the log too.
 
 use crate::raft::mark::Mark;
-use crate::raft::types::{Entry, LogId, Payload, Reply, SnapshotMeta, StoredMembership, Types};
+use crate::raft::types::{LogId, Payload, Reply, SnapshotMeta, StoredMembership, Types};
 use crate::snapshot::Transfer;
 use crate::{LogIndex, SnapshotReader, StateMachine, StorageFault};
 use futures_util::{Stream, TryStreamExt};
@@ -178,7 +178,9 @@ impl Applier {
         (entry, responder): EntryResponder<Types>,
     ) -> Result<(), StorageFault> {
         if entry.log_id.index != after(self.at.last_log_id) {
-            return Err(StorageFault::new("an entry to be applied does not follow the last one"));
+            return Err(StorageFault::new(
+                "an entry to be applied does not follow the last one",
+            ));
         }
         self.at.last_log_id = Some(entry.log_id);
         batch.len += 1;
@@ -215,7 +217,10 @@ impl Applier {
             ..
         } = batch;
         let mark = Mark::from_meta(self.at.clone());
-        let replies = self.machine.call(move |machine| machine.apply(&entries, &mark)).await?;
+        let replies = self
+            .machine
+            .call(move |machine| machine.apply(&entries, &mark))
+            .await?;
         self.progress.applied.send_replace(end);
         self.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.progress.grown.notify_one();
@@ -224,7 +229,9 @@ impl Applier {
                 responder.send(reply);
             }
         }
-        others.into_iter().for_each(|responder| responder.send(Reply::default()));
+        others
+            .into_iter()
+            .for_each(|responder| responder.send(Reply::default()));
         Ok(())
     }
 }

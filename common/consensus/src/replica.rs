@@ -145,9 +145,9 @@ impl Replica {
             Request::PreVote(request) => {
                 wire::encode_vote_reply(&self.raft.pre_vote(request).await.map_err(stopped)?)
             }
-            Request::Transfer(request) => wire::encode_transfer_reply(
-                self.raft.handle_transfer_leader(request).await.map_err(stopped)?,
-            ),
+            Request::Transfer(request) => {
+                wire::encode_transfer_reply(self.raft.handle_transfer_leader(request).await.map_err(stopped)?)
+            }
             Request::ReadIndex => wire::encode_read_index_reply(self.read_index().await?),
         };
         Ok(reply)
@@ -174,7 +174,11 @@ impl Replica {
         // A leader that was told late sends it again, and one that was deposed is told so before it has sent everything.
         let deposed = vote > header.vote;
         if deposed || self.has(&header.meta) {
-            return Ok(wire::encode_snapshot_reply(if deposed { vote } else { header.vote }));
+            return Ok(wire::encode_snapshot_reply(if deposed {
+                vote
+            } else {
+                header.vote
+            }));
         }
         let staged = self.stage(first, pieces).await?;
         let snapshot = Snapshot {
@@ -201,7 +205,9 @@ impl Replica {
             incoming = blocking(move || incoming.push(piece).map(|()| incoming)).await?;
             let piece = tokio::time::timeout(self.timing.snapshot_idle, pieces.next()).await;
             let piece = piece.map_err(|_| ReceiveError::Snapshot("nothing came for too long".to_owned()))?;
-            next = piece.transpose().map_err(|error| ReceiveError::Snapshot(error.to_string()))?;
+            next = piece
+                .transpose()
+                .map_err(|error| ReceiveError::Snapshot(error.to_string()))?;
         }
         blocking(move || incoming.finish()).await
     }
@@ -237,7 +243,10 @@ impl Replica {
         let all = u32::try_from(PROPOSALS_MAX).unwrap_or(u32::MAX);
         let ended = tokio::time::timeout(self.timing.patience, self.turns.acquire_many(all)).await;
         if ended.is_err() {
-            tracing::warn!(group = self.id.0, "proposals are still under way: their outcome is left to the others");
+            tracing::warn!(
+                group = self.id.0,
+                "proposals are still under way: their outcome is left to the others"
+            );
         }
         self.turns.close();
         if let Some(keeper) = self.keeper.lock().take() {

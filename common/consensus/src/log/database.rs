@@ -198,9 +198,7 @@ impl Database {
         group: GroupId,
         meta: Meta,
     ) -> Result<Option<T>, LogStoreError> {
-        let record = self
-            .db
-            .get_cf(handle(&self.db, META), keys::meta(group, meta))?;
+        let record = self.db.get_cf(handle(&self.db, META), keys::meta(group, meta))?;
         Ok(record
             .map(|record| format::take(&mut format::open_record(record.into())?))
             .transpose()?)

@@ -7,7 +7,7 @@ mod store;
 mod tail;
 mod writer;
 
-pub(crate) use database::{Database, LogStoreError};
+pub(crate) use database::Database;
 pub(crate) use store::{LogReader, LogStore};
 pub(crate) use writer::{OnFault, Stream, Writer};
 

@@ -209,10 +209,7 @@ impl RaftLogReader<Types> for LogReader {
         self.read(start..end, READ_BYTES_MAX).await
     }
 
-    async fn entries_stream<R>(
-        &mut self,
-        range: R,
-    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
     where
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {

@@ -56,10 +56,6 @@ impl Tail {
             .collect()
     }
 
-    pub(super) fn get(&self, index: u64) -> Option<&Entry> {
-        self.entries.get(index.checked_sub(self.start)? as usize)
-    }
-
     /// Drops what comes from `end` on.
     pub(super) fn truncate(&mut self, end: u64) {
         while self.end() > end

@@ -1,5 +1,6 @@
 //! The log on its real files: openraft's own suite, and a model.
 
+use super::database::LogStoreError;
 use super::*;
 use crate::machine::{Applier, Machine, Progress};
 use crate::raft::types::{Command, Entry, LogId, Payload, Types, Vote};
@@ -54,10 +55,15 @@ impl StoreBuilder<Types, LogStore, Applier, (TempDir, Files)> for Builder {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::open(folder.path());
         let log = files.log(7);
-        let machine = Machine::new(Ledger::open(&Disk::default(), Plants::default()), Arc::new(|_| {}));
+        let machine = Machine::new(
+            Ledger::open(&Disk::default(), Plants::default()),
+            Arc::new(|_| {}),
+        );
         // The suite applies what it never appends.
         let (_, appended) = watch::channel(u64::MAX);
-        let applier = Applier::new(machine, appended, Arc::new(Progress::default())).await.unwrap();
+        let applier = Applier::new(machine, appended, Arc::new(Progress::default()))
+            .await
+            .unwrap();
         Ok(((folder, files), log, applier))
     }
 }
@@ -133,7 +139,11 @@ async fn check(log: &mut LogStore, model: &Model) {
     assert_eq!(state.last_log_id, model.last());
     let mut reader = log.get_log_reader().await;
     let entries = reader.try_get_log_entries(..).await.unwrap();
-    let expected: Vec<Entry> = model.entries.iter().map(|(index, term)| entry(*term, *index)).collect();
+    let expected: Vec<Entry> = model
+        .entries
+        .iter()
+        .map(|(index, term)| entry(*term, *index))
+        .collect();
     assert_eq!(entries, expected);
     assert_eq!(reader.read_vote().await.unwrap(), model.vote);
     for from in model.entries.keys() {
@@ -155,7 +165,9 @@ async fn run(steps: Vec<(u64, Step)>) {
             Step::Append(count) => {
                 let new: Vec<u64> = (end..end + u64::from(count)).collect();
                 append(log, new.iter().map(|index| entry(model.term, *index)).collect()).await;
-                model.entries.extend(new.into_iter().map(|index| (index, model.term)));
+                model
+                    .entries
+                    .extend(new.into_iter().map(|index| (index, model.term)));
             }
             Step::Truncate(count) => {
                 let end = end.saturating_sub(u64::from(count)).max(start);
@@ -213,7 +225,11 @@ async fn a_log_that_comes_back_with_less_than_was_synced_is_refused() {
         .map(|file| file.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
         .collect();
-    let (newest, whole) = logs.iter().map(|path| (path, std::fs::read(path).unwrap())).max().unwrap();
+    let (newest, whole) = logs
+        .iter()
+        .map(|path| (path, std::fs::read(path).unwrap()))
+        .max()
+        .unwrap();
     // The vote is the last record: without it the node would vote again in its term.
     std::fs::write(newest, &whole[..whole.len() - 9]).unwrap();
     let refused = try_open(folder.path()).err().unwrap().to_string();
@@ -288,5 +304,8 @@ async fn what_was_purged_is_in_no_file_any_more() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(!found());
-    assert_eq!(other.reader().try_get_log_entries(..).await.unwrap(), [entry(1, 0)]);
+    assert_eq!(
+        other.reader().try_get_log_entries(..).await.unwrap(),
+        [entry(1, 0)]
+    );
 }

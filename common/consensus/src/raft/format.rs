@@ -90,9 +90,13 @@ impl TryFrom<WireMembership> for Membership {
     type Error = FormatError;
 
     fn try_from(membership: WireMembership) -> Result<Self, FormatError> {
-        let nodes: BTreeMap<u64, EmptyNode> =
-            membership.nodes.into_iter().map(|id| (id, EmptyNode {})).collect();
-        Self::new(membership.configurations, nodes).map_err(|_| FormatError("a membership contradicts itself"))
+        let nodes: BTreeMap<u64, EmptyNode> = membership
+            .nodes
+            .into_iter()
+            .map(|id| (id, EmptyNode {}))
+            .collect();
+        Self::new(membership.configurations, nodes)
+            .map_err(|_| FormatError("a membership contradicts itself"))
     }
 }
 
@@ -177,7 +181,8 @@ pub(crate) fn take_entry(bytes: &mut Bytes) -> Result<Entry, FormatError> {
 
 /// Appends a value to `out`.
 pub(crate) fn put(out: &mut Vec<u8>, value: &impl Serialize) {
-    *out = postcard::to_extend(value, std::mem::take(out)).expect("these values can be encoded, and memory grows");
+    *out = postcard::to_extend(value, std::mem::take(out))
+        .expect("these values can be encoded, and memory grows");
 }
 
 /// Reads a value at the beginning of `bytes`, which are left with what follows it.

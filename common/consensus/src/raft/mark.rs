@@ -1,7 +1,7 @@
 //! How far a state machine is: what it stores with its state, and what consensus finds its place in the log by.
 
 use super::format::{self, FormatError, WirePosition};
-use super::types::{LogId, SnapshotMeta, StoredMembership};
+use super::types::{LogId, SnapshotMeta};
 use crate::LogIndex;
 use bytes::Bytes;
 use std::fmt;
@@ -35,14 +35,6 @@ impl Mark {
         Ok(Self { meta, bytes })
     }
 
-    /// The mark of a group without members whose last entry is at `index`: for tests of state machines.
-    pub fn at(index: LogIndex) -> Self {
-        Self::from_meta(SnapshotMeta {
-            last_log_id: Some(super::types::LogId::new(Default::default(), index.0)),
-            last_membership: StoredMembership::default(),
-        })
-    }
-
     /// What is to be stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -51,13 +43,6 @@ impl Mark {
     /// The place in the log: every entry up to it is applied.
     pub fn index(&self) -> LogIndex {
         LogIndex(self.meta.last_log_id.map_or(0, |id| id.index))
-    }
-
-    pub(crate) fn new(last: LogId, membership: StoredMembership) -> Self {
-        Self::from_meta(SnapshotMeta {
-            last_log_id: Some(last),
-            last_membership: membership,
-        })
     }
 
     pub(crate) fn from_meta(meta: SnapshotMeta) -> Self {

@@ -1,6 +1,8 @@
 //! The types that openraft is told to use. An entry's payload is bytes; a reply is whatever the state machine returned, and
 //! goes straight to the proposer that waits for it, on this node.
 
+#![expect(deprecated, reason = "the runtime's other name is that of one more crate")]
+
 use bytes::Bytes;
 use openraft::alias;
 use openraft::impls::{EmptyNode, InlineBatch, leader_id_std};
@@ -28,7 +30,6 @@ impl RaftTypeConfig for Types {
     type Vote = openraft::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Command, u64, EmptyNode>;
     type Entry = openraft::Entry<alias::CommittedLeaderIdOf<Self>, Self::Payload>;
-    #[expect(deprecated, reason = "the other name of it is that of one more crate")]
     type AsyncRuntime = openraft::impls::TokioRuntime;
     type Responder<T>
         = Waiter<T>
@@ -82,16 +83,21 @@ impl fmt::Display for Command {
 
 /// A state machine's reply of a type that openraft need not know; empty for entries that have none.
 #[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Reply(#[serde(skip)] Mutex<Option<Box<dyn Any + Send>>>);
+pub(crate) struct Reply {
+    #[serde(skip)]
+    reply: Mutex<Option<Box<dyn Any + Send>>>,
+}
 
 impl Reply {
     pub(crate) fn new(reply: impl Any + Send) -> Self {
-        Self(Mutex::new(Some(Box::new(reply))))
+        Self {
+            reply: Mutex::new(Some(Box::new(reply))),
+        }
     }
 
     /// The reply, if it is there and is an `R`.
     pub(crate) fn take<R: 'static>(self) -> Option<R> {
-        let reply = self.0.into_inner()?.downcast().ok()?;
+        let reply = self.reply.into_inner()?.downcast().ok()?;
         Some(*reply)
     }
 }

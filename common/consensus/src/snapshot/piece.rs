@@ -93,7 +93,7 @@ pub(crate) fn outgoing(
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         let mut chunks = 0_u64;
-        let mut send = |piece| sender.blocking_send(piece).is_ok();
+        let send = |piece| sender.blocking_send(piece).is_ok();
         if !send(Ok(header)) {
             return;
         }

@@ -155,7 +155,10 @@ impl Deployment {
     pub(super) async fn try_converge(&self) -> Result<(), String> {
         let mut statuses = Vec::new();
         for _ in 0..6000 {
-            statuses = self.running().map(|(_, group)| group.status()).collect::<Vec<_>>();
+            statuses = self
+                .running()
+                .map(|(_, group)| group.status())
+                .collect::<Vec<_>>();
             let last: BTreeSet<_> = statuses.iter().flat_map(|s| [s.last_log, s.applied]).collect();
             if last.len() == 1 && statuses.iter().any(|status| status.is_leader) {
                 let states: BTreeSet<_> = self.running().map(|(id, _)| self.state(id).bytes()).collect();

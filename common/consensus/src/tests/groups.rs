@@ -50,7 +50,10 @@ async fn three_voters_hold_the_same_and_only_the_leader_proposes() {
     for (id, group) in deployment.running().filter(|(id, _)| *id != leader) {
         let refused = group.propose(Purpose::Grow, Command::set(1, 99)).await;
         assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(leader) }));
-        assert_eq!(group.read_barrier().await, Err(ReadError::NotLeader { leader: Some(leader) }));
+        assert_eq!(
+            group.read_barrier().await,
+            Err(ReadError::NotLeader { leader: Some(leader) })
+        );
         let index = group.read_index().await.unwrap();
         group.wait_applied(index).await.unwrap();
         assert_eq!(deployment.state(id).version(1), 20);
@@ -64,7 +67,10 @@ async fn proposals_that_wait_are_applied_together() {
     let all = (1..=200).map(|version| group.propose(Purpose::Grow, Command::set(version as u16, version)));
     let replies = futures_util::future::join_all(all).await;
     let indices: Vec<u64> = replies.into_iter().map(|reply| reply.unwrap().1).collect();
-    assert!(indices.is_sorted_by(|a, b| a + 1 == *b), "in the order of the proposals");
+    assert!(
+        indices.is_sorted_by(|a, b| a + 1 == *b),
+        "in the order of the proposals"
+    );
     let batches = Ledger::batches(&deployment.nodes[&NodeId(1)].disk);
     assert!(batches.iter().any(|batch| *batch > 50), "{batches:?}");
 }
@@ -75,14 +81,21 @@ async fn what_waits_is_bounded_in_number_and_in_bytes() {
     let leader = deployment.leader().await;
     let group = deployment.group(leader.0);
     deployment.net.isolate(leader, deployment.nodes.keys().copied());
-    let held = group.propose(Purpose::Grow, Bytes::from(vec![0; QUEUED_KIB_MAX as usize * 1024]));
+    let held = group.propose(
+        Purpose::Grow,
+        Bytes::from(vec![0; QUEUED_KIB_MAX as usize * 1024]),
+    );
     let mut held = Box::pin(held);
     assert!(futures_util::poll!(&mut held).is_pending());
     let refused = group.propose(Purpose::Grow, Command::set(1, 1)).await;
     assert_eq!(refused, Err(ProposeError::Busy));
     drop(held);
     let refused = group.propose(Purpose::Grow, Command::set(1, 1)).await;
-    assert_eq!(refused, Err(ProposeError::Busy), "who stops waiting does not take it back");
+    assert_eq!(
+        refused,
+        Err(ProposeError::Busy),
+        "who stops waiting does not take it back"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +105,10 @@ async fn an_isolated_leader_refuses_soon_and_serves_nothing_stale() {
     set(&deployment, old.0, 1).await.unwrap();
     deployment.net.isolate(old, deployment.nodes.keys().copied());
     let asked = tokio::time::Instant::now();
-    assert_eq!(deployment.group(old.0).read_barrier().await, Err(ReadError::Unknown));
+    assert_eq!(
+        deployment.group(old.0).read_barrier().await,
+        Err(ReadError::Unknown)
+    );
     assert!(asked.elapsed() < Duration::from_secs(1));
     tokio::time::sleep(Duration::from_secs(5)).await;
     let refused = set(&deployment, old.0, 2).await;
@@ -119,7 +135,11 @@ async fn a_node_that_was_cut_off_disturbs_nobody_when_it_is_back() {
     }
     deployment.net.set(|faults| faults.cut.clear());
     deployment.converge().await;
-    assert_eq!(deployment.group(leader.0).status().term, term, "it asked before it voted");
+    assert_eq!(
+        deployment.group(leader.0).status().term,
+        term,
+        "it asked before it voted"
+    );
     assert_eq!(deployment.leader().await, leader);
 }
 
@@ -132,7 +152,10 @@ async fn reads_that_wait_share_a_confirmation() {
     let asked = tokio::time::Instant::now();
     let reads = futures_util::future::join_all((0..500).map(|_| group.read_barrier())).await;
     assert!(reads.into_iter().all(|read| read.is_ok()));
-    assert!(asked.elapsed() < Duration::from_millis(200), "not one after the other");
+    assert!(
+        asked.elapsed() < Duration::from_millis(200),
+        "not one after the other"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +181,10 @@ async fn a_learner_joins_after_the_whole_log_was_purged() {
     let led = deployment.group(4).wait_status(|status| {
         status.voters == ids(2..=4) && !status.is_joint && status.leader.is_some_and(|id| id.0 != 1)
     });
-    tokio::time::timeout(Duration::from_secs(20), led).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), led)
+        .await
+        .unwrap()
+        .unwrap();
     deployment.stop(NodeId(1)).await;
     let leader = deployment.leader().await;
     set(&deployment, leader.0, 301).await.unwrap();
@@ -173,7 +199,10 @@ async fn leadership_is_handed_over() {
     let next = NodeId(leader.0 % 3 + 1);
     let started = tokio::time::Instant::now();
     deployment.group(leader.0).transfer_to(next).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(300), "without a time-out");
+    assert!(
+        started.elapsed() < Duration::from_millis(300),
+        "without a time-out"
+    );
     assert_eq!(deployment.leader().await, next);
     deployment.group(next.0).relinquish().await.unwrap();
     assert_ne!(deployment.leader().await, next);
@@ -195,7 +224,10 @@ async fn an_unknown_or_forgotten_group_is_told_so() {
     let host = deployment.nodes[&away].running.as_ref().unwrap().host.clone();
     host.forget(GROUP).await.unwrap();
     let message = crate::raft::wire::encode_request(GROUP, &crate::raft::wire::Request::ReadIndex);
-    assert_eq!(host.receive(leader, message).await, Err(ReceiveError::UnknownGroup(GROUP)));
+    assert_eq!(
+        host.receive(leader, message).await,
+        Err(ReceiveError::UnknownGroup(GROUP))
+    );
     assert!(matches!(
         host.receive(leader, Bytes::from_static(b"nonsense")).await,
         Err(ReceiveError::Message(_))
@@ -208,7 +240,11 @@ async fn an_unknown_or_forgotten_group_is_told_so() {
     deployment.start(away).await.unwrap();
     deployment.group(leader.0).add_learner(away).await.unwrap();
     deployment.converge().await;
-    deployment.group(leader.0).change_voters(&ids(1..=3)).await.unwrap();
+    deployment
+        .group(leader.0)
+        .change_voters(&ids(1..=3))
+        .await
+        .unwrap();
     deployment.group(leader.0).transfer_to(away).await.unwrap();
     set(&deployment, away.0, 12).await.unwrap();
     deployment.converge().await;
@@ -265,7 +301,10 @@ async fn a_storage_fault_or_a_panic_ends_the_process() {
         set(&deployment, 1, 1).await.unwrap();
         let group = deployment.group(1);
         let failed = group.propose(Purpose::Grow, Bytes::from(payload)).await;
-        assert!(matches!(failed, Err(ProposeError::Stopped | ProposeError::Unknown)));
+        assert!(matches!(
+            failed,
+            Err(ProposeError::Stopped | ProposeError::Unknown)
+        ));
         assert_eq!(deployment.faults.lock().first().map(String::as_str), Some(reason));
         assert_eq!(set(&deployment, 1, 2).await, Err(ProposeError::Stopped));
         group.stop().await;
@@ -299,6 +338,15 @@ async fn a_state_that_lacks_what_was_purged_is_refused() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     deployment.crash(NodeId(1)).await;
-    let refused = deployment.start(NodeId(1)).await.err().map(|error| error.to_string());
-    assert!(refused.as_ref().is_some_and(|reason| reason.contains("restore this node")), "{refused:?}");
+    let refused = deployment
+        .start(NodeId(1))
+        .await
+        .err()
+        .map(|error| error.to_string());
+    assert!(
+        refused
+            .as_ref()
+            .is_some_and(|reason| reason.contains("restore this node")),
+        "{refused:?}"
+    );
 }

@@ -18,7 +18,12 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) fn set(key: u16, version: u64) -> Bytes {
         let deleted = false;
-        Self { key, version, deleted }.encode()
+        Self {
+            key,
+            version,
+            deleted,
+        }
+        .encode()
     }
 
     pub(crate) fn encode(self) -> Bytes {
@@ -127,7 +132,9 @@ impl StateMachine for Ledger {
                 state.keys.insert(command.key, (command.version, command.deleted));
             }
             state.history = entry.payload.iter().fold(state.history, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5)
+                (hash ^ u64::from(*byte))
+                    .wrapping_mul(0x0100_0000_01b3)
+                    .rotate_left(5)
             });
             replies.push((before, entry.index.0));
         }
@@ -165,7 +172,14 @@ impl StateMachine for Ledger {
                 continue;
             }
             let (key, version, deleted) = (*key, *version, *deleted);
-            chunks.push(Command { key, version, deleted }.encode());
+            chunks.push(
+                Command {
+                    key,
+                    version,
+                    deleted,
+                }
+                .encode(),
+            );
         }
         Ok(Box::new(Chunks(chunks.into_iter())))
     }

@@ -9,4 +9,3 @@ mod rng;
 mod simulation;
 
 pub(crate) use ledger::{Disk, Ledger, Plants};
-

@@ -72,8 +72,8 @@ impl Net {
     async fn carry(&self, from: NodeId, to: NodeId) -> Option<()> {
         let (lost, delay) = {
             let (faults, mut rng) = (self.faults.lock(), self.rng.lock());
-            let lost = faults.cut.contains(&(from, to))
-                || faults.lost_one_in > 0 && rng.one_in(faults.lost_one_in);
+            let lost =
+                faults.cut.contains(&(from, to)) || faults.lost_one_in > 0 && rng.one_in(faults.lost_one_in);
             (lost, rng.below(faults.delay_max * 1000 + 1))
         };
         tokio::time::sleep(Duration::from_micros(delay)).await;

@@ -98,7 +98,11 @@ async fn write(key: u16, mut rng: Rng, nodes: Nodes, known: Arc<Knowledge>) {
         };
         known.note(key, |key| key.started = version);
         let deleted = version.is_multiple_of(3);
-        let command = Command { key, version, deleted };
+        let command = Command {
+            key,
+            version,
+            deleted,
+        };
         let proposed = group.propose(Purpose::Grow, command.encode()).await;
         drop(group);
         hint = None;
@@ -162,11 +166,19 @@ async fn pass(group: &Group<Ledger>, bugs: Bugs, anywhere: bool) -> Result<(), R
 /// At most one leader in each term.
 async fn watch_leaders(nodes: Nodes, known: Arc<Knowledge>) {
     while !known.is_done() {
-        let statuses: Vec<_> = nodes.0.lock().iter().map(|(id, group, _)| (*id, group.status())).collect();
+        let statuses: Vec<_> = nodes
+            .0
+            .lock()
+            .iter()
+            .map(|(id, group, _)| (*id, group.status()))
+            .collect();
         for (id, status) in statuses.into_iter().filter(|(_, status)| status.is_leader) {
             let first = *known.leaders.lock().entry(status.term).or_insert(id);
             if first != id {
-                known.violated(format!("nodes {first} and {id} both lead in term {}", status.term));
+                known.violated(format!(
+                    "nodes {first} and {id} both lead in term {}",
+                    status.term
+                ));
             }
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -197,7 +209,10 @@ impl Nemesis {
             }
             3 => {
                 // The leader, back at once: a follower may have what it lost.
-                let leader = self.deployment.running().find(|(_, group)| group.status().is_leader);
+                let leader = self
+                    .deployment
+                    .running()
+                    .find(|(_, group)| group.status().is_leader);
                 if let Some((leader, _)) = leader {
                     self.crash(leader).await;
                     tokio::time::sleep(Duration::from_millis(self.rng.below(100))).await;
@@ -267,7 +282,10 @@ impl Nemesis {
     }
 
     async fn hand_over(&mut self, to: NodeId) {
-        let leader = self.deployment.running().find(|(_, group)| group.status().is_leader);
+        let leader = self
+            .deployment
+            .running()
+            .find(|(_, group)| group.status().is_leader);
         if let Some((_, group)) = leader {
             // Whether it worked is of no concern.
             let _ = group.transfer_to(to).await;
@@ -276,7 +294,10 @@ impl Nemesis {
 
     /// Lets one of the four out, or in.
     async fn change_members(&mut self) {
-        let leader = self.deployment.running().find(|(_, group)| group.status().is_leader);
+        let leader = self
+            .deployment
+            .running()
+            .find(|(_, group)| group.status().is_leader);
         let Some((_, group)) = leader else { return };
         let status = group.status();
         let all = ids(1..=NODES);
@@ -328,10 +349,20 @@ async fn simulate(seed: u64, bugs: Bugs) -> Result<u64, String> {
     nodes.refresh(&deployment);
     let mut clients = tokio::task::JoinSet::new();
     for key in 0..KEYS {
-        clients.spawn(write(key, Rng::new(rng.next()), nodes.clone(), Arc::clone(&known)));
+        clients.spawn(write(
+            key,
+            Rng::new(rng.next()),
+            nodes.clone(),
+            Arc::clone(&known),
+        ));
     }
     for _ in 0..4 {
-        clients.spawn(read(Rng::new(rng.next()), nodes.clone(), Arc::clone(&known), bugs));
+        clients.spawn(read(
+            Rng::new(rng.next()),
+            nodes.clone(),
+            Arc::clone(&known),
+            bugs,
+        ));
     }
     clients.spawn(watch_leaders(nodes.clone(), Arc::clone(&known)));
     let mut nemesis = Nemesis {
@@ -452,16 +483,40 @@ fn planted_bugs_are_found() {
         ..Bugs::default()
     };
     let bugs = [
-        ("a sync is skipped", Bugs { sync_skipped: true, ..Bugs::default() }),
-        ("a node id is used again", Bugs { id_reused: true, ..Bugs::default() }),
-        ("a deposed leader answers reads", Bugs { reads_without_barrier: true, ..Bugs::default() }),
+        (
+            "a sync is skipped",
+            Bugs {
+                sync_skipped: true,
+                ..Bugs::default()
+            },
+        ),
+        (
+            "a node id is used again",
+            Bugs {
+                id_reused: true,
+                ..Bugs::default()
+            },
+        ),
+        (
+            "a deposed leader answers reads",
+            Bugs {
+                reads_without_barrier: true,
+                ..Bugs::default()
+            },
+        ),
         (
             "the log is purged before the state is flushed",
-            machine(Plants { lies_about_durable: true, ..Plants::default() }),
+            machine(Plants {
+                lies_about_durable: true,
+                ..Plants::default()
+            }),
         ),
         (
             "tombstones are missing from snapshots",
-            machine(Plants { loses_tombstones: true, ..Plants::default() }),
+            machine(Plants {
+                loses_tombstones: true,
+                ..Plants::default()
+            }),
         ),
     ];
     for (name, bug) in bugs {
