@@ -64,6 +64,10 @@ number_id!(
 );
 
 label!(
+    /// A deployment: 16 random bytes from its bootstrap. Not secret.
+    DeploymentId
+);
+label!(
     /// An item's name in storage: a PRF of its id under a key only the index's owner holds.
     ItemLabel
 );
@@ -89,6 +93,12 @@ label!(
 );
 
 impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for DeploymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }

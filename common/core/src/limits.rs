@@ -69,3 +69,27 @@ pub const CLUSTERS_MAX: usize = 65_536;
 
 /// Bytes of one sealed piece of a generation's model.
 pub const BLOB_BYTES_MAX: usize = 1024 * 1024;
+
+/// Nodes of one deployment. Every coordinator holds their records in memory, and each of them reports once a second.
+pub const NODES_MAX: usize = 128;
+
+/// Records of nodes that are gone which are kept, so that they can be told why they are refused.
+pub const GONE_NODES_MAX: usize = 256;
+
+/// Characters in a node's name: one label of a DNS name, which certificates carry.
+pub const NODE_NAME_CHARS_MAX: usize = 63;
+
+/// Bytes in a node's address, zone or software version.
+pub const NODE_TEXT_BYTES_MAX: usize = 255;
+
+/// Partitions of one deployment. Each is a Raft group with timers and heartbeats of its own.
+pub const PARTITIONS_MAX: u16 = 256;
+
+/// Replicas of one partition that may be asked for.
+pub const REPLICAS_MAX: u8 = 7;
+
+/// Coordinators that vote in the metadata group. More would make each change slower and hardly anything safer.
+pub const METADATA_VOTERS_MAX: usize = 5;
+
+/// Log entries that a replica may be behind its leader and still count as caught up.
+pub const CAUGHT_UP_ENTRIES: u64 = 64;
