@@ -11,9 +11,9 @@ use sealdex_proto::{ENTRY_VERSION, catalog as wire};
 #[error("catalogue {0} cannot be read")]
 pub(crate) struct Unreadable(pub(super) &'static str);
 
-pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
+pub(super) fn command_to_wire(command: &Command) -> wire::entry::Command {
     use wire::entry::Command as Wire;
-    let command = match command.clone() {
+    match command.clone() {
         Command::Create(record) => Wire::CreateIndex(record_to_wire(&record)),
         Command::Delete { name, id } => Wire::DeleteIndex(wire::DeleteIndex { name, id: id.0 }),
         Command::SetUntrainedModel {
@@ -105,19 +105,13 @@ pub(crate) fn encode_command(command: &Command) -> Vec<u8> {
                 generation: generation.0,
             })
         }
-    };
-    wire::Entry {
-        version: ENTRY_VERSION,
-        command: Some(command),
     }
-    .encode_to_vec()
 }
 
-pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Unreadable> {
+/// Reads what concerns the catalogue.
+pub(super) fn command_from_wire(command: wire::entry::Command) -> Result<Command, Unreadable> {
     use wire::entry::Command as Wire;
-    let entry = wire::Entry::decode(bytes).map_err(|_| Unreadable("entry"))?;
-    check_version(entry.version, "entry")?;
-    Ok(match entry.command.ok_or(Unreadable("command"))? {
+    Ok(match command {
         Wire::CreateIndex(record) => Command::Create(Box::new(record_from_wire(record)?)),
         Wire::DeleteIndex(c) => Command::Delete {
             name: c.name,
@@ -195,6 +189,7 @@ pub(crate) fn decode_command(bytes: &[u8]) -> Result<Command, Unreadable> {
             id: IndexId(c.id),
             generation: Generation(c.generation),
         },
+        Wire::Deployment(_) => return Err(Unreadable("command of the deployment")),
     })
 }
 
@@ -211,7 +206,7 @@ pub(super) fn fixed<const N: usize>(bytes: &[u8], what: &'static str) -> Result<
     bytes.try_into().map_err(|_| Unreadable(what))
 }
 
-fn check_version(version: u32, what: &'static str) -> Result<(), Unreadable> {
+pub(super) fn check_version(version: u32, what: &'static str) -> Result<(), Unreadable> {
     if (1..=ENTRY_VERSION).contains(&version) {
         Ok(())
     } else {
@@ -506,18 +501,12 @@ mod tests {
                 generation: generation_no,
             },
         ] {
-            assert_eq!(decode_command(&encode_command(&command)).unwrap(), command);
+            assert_eq!(command_from_wire(command_to_wire(&command)).unwrap(), command);
         }
     }
 
     #[test]
     fn what_is_newer_than_us_is_refused() {
-        let newer = wire::Entry {
-            version: ENTRY_VERSION + 1,
-            command: None,
-        }
-        .encode_to_vec();
-        assert!(decode_command(&newer).is_err());
         let mut newer = record_to_wire(&record());
         newer.version = ENTRY_VERSION + 1;
         assert!(decode_record(&newer.encode_to_vec()).is_err());

@@ -1,7 +1,12 @@
-//! The catalogue behind its log: one group, one small RocksDB, and a copy in memory that readers share.
+//! The metadata group's state behind its log: one group, one small RocksDB, and a copy in memory that readers share.
 
-use super::catalog_codec::{decode_command, decode_record, encode_command, encode_record};
-use crate::domain::{Catalog, Command, IndexRecord, Rejection};
+use super::catalog_codec::{decode_record, encode_record};
+use super::deployment_codec::{decode_deployment, encode_deployment};
+use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
+use crate::domain::deployment::{self, Deployment};
+use crate::domain::{
+    Catalog, Command, IndexRecord, Metadata, MetadataApplied, MetadataCommand, MetadataRejection, Rejection,
+};
 use parking_lot::RwLock;
 use rocksdb::{DB, DBRecoveryMode, ErrorKind, Options, WriteBatch, WriteOptions};
 use sealdex_consensus::{
@@ -13,6 +18,7 @@ use std::sync::Arc;
 
 const APPLIED_KEY: &[u8] = b"applied";
 const INDEX_PREFIX: &[u8] = b"index/";
+const DEPLOYMENT_KEY: &[u8] = b"deployment";
 const QUEUE: usize = 256;
 
 /// The catalogue is small, and so may be what its engine takes in memory and on disk beforehand.
@@ -31,6 +37,9 @@ pub enum CatalogError {
     /// The command does not fit the catalogue's state.
     #[error("refused: {0:?}")]
     Rejected(Rejection),
+    /// The command does not fit the deployment's state.
+    #[error("{0}")]
+    DeploymentRejected(deployment::Rejection),
     /// Too much is under way.
     #[error("too many changes are under way")]
     Busy,
@@ -47,7 +56,7 @@ pub enum CatalogError {
 
 /// The catalogue: reads from memory, changes through the log.
 pub struct CatalogHandle {
-    view: Arc<RwLock<Catalog>>,
+    view: Arc<RwLock<Metadata>>,
     group: Group<CatalogStore>,
     space: Arc<Space>,
 }
@@ -68,17 +77,40 @@ impl CatalogHandle {
 
     /// The index of that name.
     pub fn get(&self, name: &str) -> Option<Arc<IndexRecord>> {
-        self.view.read().get(name)
+        self.view.read().catalog.get(name)
     }
 
     /// All indexes, by name in bytewise order.
     pub fn all(&self) -> Vec<Arc<IndexRecord>> {
-        self.view.read().iter().cloned().collect()
+        self.view.read().catalog.iter().cloned().collect()
+    }
+
+    /// The deployment as of now, once it is bootstrapped.
+    pub fn deployment(&self) -> Option<Arc<Deployment>> {
+        self.view.read().deployment.clone()
     }
 
     /// Changes the catalogue; returns when the change is durable. See [`Catalog::apply`] for what comes back.
     pub async fn change(&self, command: Command) -> Result<Arc<IndexRecord>, CatalogError> {
-        let payload = encode_command(&command).into();
+        match self.propose(MetadataCommand::Catalog(command)).await? {
+            MetadataApplied::Index(record) => Ok(record),
+            MetadataApplied::Deployment(_) => Err(CatalogError::Storage("a reply of another kind".into())),
+        }
+    }
+
+    /// Changes the deployment; returns when the change is durable. See [`Deployment::apply`] for what comes back.
+    pub async fn change_deployment(
+        &self,
+        command: deployment::Command,
+    ) -> Result<deployment::Applied, CatalogError> {
+        match self.propose(MetadataCommand::Deployment(command)).await? {
+            MetadataApplied::Deployment(applied) => Ok(applied),
+            MetadataApplied::Index(_) => Err(CatalogError::Storage("a reply of another kind".into())),
+        }
+    }
+
+    async fn propose(&self, command: MetadataCommand) -> Result<MetadataApplied, CatalogError> {
+        let payload = encode_metadata_command(&command).into();
         match self.group.propose(purpose_of(&command), payload).await {
             Ok(reply) => reply,
             Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
@@ -95,7 +127,30 @@ impl CatalogHandle {
 }
 
 /// How far a change may go into what is kept free on the disk.
-fn purpose_of(command: &Command) -> Purpose {
+fn purpose_of(command: &MetadataCommand) -> Purpose {
+    match command {
+        MetadataCommand::Catalog(command) => purpose_of_catalog(command),
+        MetadataCommand::Deployment(command) => purpose_of_deployment(command),
+    }
+}
+
+/// A deployment goes on with what it began, loses and replaces nodes, whatever the disk; it only takes nothing new.
+fn purpose_of_deployment(command: &deployment::Command) -> Purpose {
+    use deployment::Command as Change;
+    match command {
+        Change::Bootstrap(_) | Change::RegisterNode(_) | Change::ClaimJob { .. } => Purpose::Grow,
+        Change::UpdateNode { .. }
+        | Change::SetNode { .. }
+        | Change::MakeTable(_)
+        | Change::BeginChange { .. }
+        | Change::AdvanceChange { .. }
+        | Change::AdvanceJob { .. }
+        | Change::FinishJob { .. }
+        | Change::Configure(_) => Purpose::Finish,
+    }
+}
+
+fn purpose_of_catalog(command: &Command) -> Purpose {
     match command {
         Command::Create(_)
         | Command::SetUntrainedModel { .. }
@@ -121,7 +176,7 @@ struct CatalogStore {
     unpurged: bool,
     watermark: Watermark,
     applied: LogIndex,
-    view: Arc<RwLock<Catalog>>,
+    view: Arc<RwLock<Metadata>>,
 }
 
 impl CatalogStore {
@@ -161,13 +216,22 @@ impl CatalogStore {
                 records.push(decode_record(&value).map_err(|e| CatalogError::Storage(e.to_string()))?);
             }
         }
+        let deployment = db
+            .get(DEPLOYMENT_KEY)
+            .map_err(|e| CatalogError::Storage(e.to_string()))?
+            .map(|bytes| decode_deployment(&bytes).map(Arc::new))
+            .transpose()
+            .map_err(|e| CatalogError::Storage(e.to_string()))?;
         let mut store = Self {
             db,
             space,
             unpurged: true,
             watermark,
             applied,
-            view: Arc::new(RwLock::new(Catalog::restore(records))),
+            view: Arc::new(RwLock::new(Metadata {
+                catalog: Catalog::restore(records),
+                deployment,
+            })),
         };
         // The last run may have ended between an erasure and its purge.
         store
@@ -178,38 +242,24 @@ impl CatalogStore {
 }
 
 impl StateMachine for CatalogStore {
-    type Reply = Result<Arc<IndexRecord>, CatalogError>;
+    type Reply = Result<MetadataApplied, CatalogError>;
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Self::Reply>, StorageFault> {
-        let mut catalog = self.view.read().clone();
+        let mut metadata = self.view.read().clone();
         let mut batch = WriteBatch::default();
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             self.applied = entry.index;
-            replies.push(match decode_command(&entry.payload) {
+            replies.push(match decode_metadata_command(&entry.payload) {
                 Err(unreadable) => Err(CatalogError::Storage(unreadable.to_string())),
-                Ok(command) => {
-                    let deletes = matches!(command, Command::Delete { .. });
-                    let erases = matches!(
-                        command,
-                        Command::Delete { .. }
-                            | Command::RemoveUser { .. }
-                            | Command::Rewrap { .. }
-                            | Command::FinishEpoch { .. }
-                    );
-                    let outcome = catalog.apply(command).map_err(CatalogError::Rejected);
-                    if let Ok(record) = &outcome {
-                        let key = [INDEX_PREFIX, &record.id.0.to_be_bytes()].concat();
-                        self.unpurged |= erases;
-                        if deletes {
-                            batch.delete(key);
-                        } else {
-                            batch.put(key, encode_record(record));
-                        }
-                    }
-                    outcome
-                }
+                Ok(command) => self.apply_command(&mut metadata, command, &mut batch),
             });
+        }
+        if let Some(deployment) = &metadata.deployment {
+            let shared = self.view.read().deployment.clone();
+            if shared.is_none_or(|shared| !Arc::ptr_eq(&shared, deployment)) {
+                batch.put(DEPLOYMENT_KEY, encode_deployment(deployment));
+            }
         }
         batch.put(APPLIED_KEY, self.applied.0.to_be_bytes());
         let mut durable = WriteOptions::default();
@@ -225,7 +275,7 @@ impl StateMachine for CatalogStore {
             self.purge()?;
         }
         self.space.keep_headroom();
-        *self.view.write() = catalog;
+        *self.view.write() = metadata;
         Ok(replies)
     }
 
@@ -235,6 +285,39 @@ impl StateMachine for CatalogStore {
 }
 
 impl CatalogStore {
+    /// Applies one command, and writes the index it changed into the batch.
+    fn apply_command(
+        &mut self,
+        metadata: &mut Metadata,
+        command: MetadataCommand,
+        batch: &mut WriteBatch,
+    ) -> Result<MetadataApplied, CatalogError> {
+        let deletes = matches!(command, MetadataCommand::Catalog(Command::Delete { .. }));
+        let erases = matches!(
+            command,
+            MetadataCommand::Catalog(
+                Command::Delete { .. }
+                    | Command::RemoveUser { .. }
+                    | Command::Rewrap { .. }
+                    | Command::FinishEpoch { .. }
+            )
+        );
+        let applied = metadata.apply(command).map_err(|rejection| match rejection {
+            MetadataRejection::Catalog(rejection) => CatalogError::Rejected(rejection),
+            MetadataRejection::Deployment(rejection) => CatalogError::DeploymentRejected(rejection),
+        })?;
+        self.unpurged |= erases;
+        if let MetadataApplied::Index(record) = &applied {
+            let key = [INDEX_PREFIX, &record.id.0.to_be_bytes()].concat();
+            if deletes {
+                batch.delete(key);
+            } else {
+                batch.put(key, encode_record(record));
+            }
+        }
+        Ok(applied)
+    }
+
     /// Rewrites the catalogue's files, so that a key envelope that was erased or replaced is in none of them. On a full disk
     /// that is made up for with the next change.
     fn purge(&mut self) -> Result<(), StorageFault> {

@@ -2,8 +2,11 @@
 
 mod catalog_codec;
 mod catalog_store;
+mod deployment_codec;
+mod deployment_command_codec;
 mod key_codec;
 pub mod kms;
+mod metadata_codec;
 pub mod registry;
 
 pub use catalog_store::{CatalogError, CatalogHandle};

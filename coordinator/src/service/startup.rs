@@ -316,9 +316,9 @@ impl From<CatalogError> for ServiceError {
                     limits::USERS_PER_INDEX_MAX
                 ),
             ),
-            CatalogError::Rejected(Rejection::OutOfTurn) | CatalogError::Storage(_) => {
-                Self::internal(error.to_string())
-            }
+            CatalogError::Rejected(Rejection::OutOfTurn)
+            | CatalogError::DeploymentRejected(_)
+            | CatalogError::Storage(_) => Self::internal(error.to_string()),
         }
     }
 }
