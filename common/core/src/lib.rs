@@ -11,8 +11,8 @@ mod units;
 
 pub use error::ErrorCode;
 pub use ids::{
-    BlobLabel, BlockId, ClusterLabel, ClusterNo, Generation, IndexId, ItemLabel, KeyEpoch, NodeId, Op,
-    PartitionId, UserId, UserIdError,
+    BlobLabel, BlockId, ClusterLabel, ClusterNo, DeploymentId, Generation, IndexId, ItemLabel, KeyEpoch,
+    NodeId, Op, PartitionId, UserId, UserIdError,
 };
 pub use placement::Placement;
 pub use units::{Dimension, Metric, Precision, UnitError};
