@@ -54,11 +54,10 @@ impl Stores {
         let (host, node) = tokio::task::spawn_blocking(open)
             .await
             .map_err(|e| e.to_string())??;
-        let catalog = CatalogHandle::open(&data_dir.catalog(), space, &host)
+        let catalog = CatalogHandle::open(&data_dir.catalog(), space, &host, None)
             .await
             .map_err(|e| e.to_string())?;
         catalog.found(NODE).await.map_err(|e| e.to_string())?;
-        catalog.led().await;
         let founding = Origin::Founding([NODE].into());
         for partition in (0..data_dir.partitions()).map(PartitionId) {
             let hosted = node.host_partition(partition, &founding).await;
