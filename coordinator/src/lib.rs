@@ -12,3 +12,4 @@ pub mod auth;
 pub mod domain;
 pub mod ports;
 pub mod service;
+pub mod steward;

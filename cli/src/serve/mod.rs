@@ -17,6 +17,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
+use sealdex_coordinator::ports::NoFellows;
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_core::limits;
 use std::io::IsTerminal;
@@ -242,7 +243,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     };
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(LocalShard::new(node.clone()));
-    let service = Service::start(settings, catalog, shards, key_ring.clone())
+    let service = Service::start(settings, Arc::new(catalog), shards, Arc::new(NoFellows), key_ring.clone())
         .await
         .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
     reload_on_hangup(key_ring, config)?;

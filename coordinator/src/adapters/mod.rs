@@ -4,6 +4,7 @@
 mod catalog_codec;
 mod deployment_codec;
 mod deployment_command_codec;
+mod fellows_grpc;
 mod key_codec;
 pub mod kms;
 mod metadata_codec;
@@ -13,5 +14,6 @@ mod metadata_store;
 pub mod registry;
 pub mod shard_grpc;
 
+pub use fellows_grpc::FellowsGrpc;
 pub(crate) use metadata_forward::reply_of;
 pub use metadata_handle::{CatalogError, CatalogHandle};

@@ -201,6 +201,11 @@ impl Custodian {
         })
     }
 
+    /// What every write of an index holds, if anything of it is kept.
+    pub(crate) fn writes(&self, index: IndexId) -> Option<Arc<tokio::sync::RwLock<()>>> {
+        Some(self.indexes.read().get(&index)?.shared.writes.clone())
+    }
+
     /// Drops what is kept of a deleted index. Requests that hold it finish against shards that refuse them.
     pub(crate) fn forget(&self, index: IndexId) {
         self.indexes.write().remove(&index);

@@ -3,7 +3,7 @@
 use super::ServiceError;
 use super::session::{LoadedModel, Session, Writer};
 use crate::domain::GenerationRecord;
-use crate::ports::ShardClient;
+use crate::ports::{Fellows, ShardClient};
 use sealdex_core::{ErrorCode, PartitionId, Placement};
 use sealdex_crypto::Aad;
 use sealdex_crypto::RecordKind;
@@ -20,6 +20,7 @@ const GRANTS_MAX: usize = 3;
 pub(crate) struct Fanout {
     pub(crate) shards: Arc<dyn ShardClient>,
     pub(crate) placement: Arc<Placement>,
+    pub(crate) fellows: Arc<dyn Fellows>,
 }
 
 impl Fanout {

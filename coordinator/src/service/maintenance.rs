@@ -124,8 +124,8 @@ async fn work(fanout: Fanout, mut tasks: mpsc::Receiver<Task>, stopping: Arc<Not
                 // The index or the generation went away meanwhile, or another fold was first: nothing is lost.
                 Ok(())
                 | Err(ShardError::UnknownIndex | ShardError::StaleGeneration | ShardError::BlocksGone) => {}
-                // Folded when they are written to again, and that is when there is room again.
-                Err(ShardError::DiskFull { .. }) => {}
+                // Folded when they are written to again, and that is when there is room again, or when other coordinators answer.
+                Err(ShardError::DiskFull { .. } | ShardError::Busy) => {}
                 Err(error) => tracing::warn!(%error, "fold failed"),
             }
         }
@@ -155,6 +155,8 @@ async fn fold_clusters(
         }
     }
     drop(session.writes.write().await);
+    let settled = fanout.fellows.settle_writes(session.id).await;
+    settled.map_err(|_| ShardError::Busy)?;
     for (model, cluster, rows) in read {
         fold_cluster(fanout, session, &model, cluster, rows).await?;
     }

@@ -14,7 +14,7 @@ use super::bundles::Bundles;
 use super::{IndexRef, NewKey, OpenIndex, Service, ServiceError};
 use crate::adapters::CatalogError;
 use crate::auth::Caller;
-use crate::domain::{Command, EpochStage, IndexRecord, KeySource, Rejection};
+use crate::domain::{Command, EpochStage, Epochs, IndexRecord, KeySource, Rejection};
 use parking_lot::Mutex;
 use sealdex_core::{ErrorCode, IndexId, KeyEpoch};
 use sealdex_crypto::IndexKey;
@@ -267,7 +267,9 @@ impl Service {
         let service = Arc::downgrade(self);
         tokio::spawn(async move {
             while let Some(service) = service.upgrade() {
-                for record in service.catalog.all() {
+                // One coordinator of several is enough.
+                let here = service.catalog.status().is_leader;
+                for record in service.catalog.all().into_iter().filter(|_| here) {
                     let settled = record.key.epochs().stage() == EpochStage::Settled;
                     let of_kms = matches!(record.key.source, KeySource::Kms(_));
                     if !settled && of_kms && !service.rotations.is_running(record.id) {
@@ -346,7 +348,7 @@ impl Service {
         let index = self.opened_with(record, bundles)?;
         self.pin_write_key(&index, next).await?;
         drop(index);
-        self.drained(record).await;
+        self.drained(record).await?;
         Ok(Command::SwitchEpoch {
             name: record.name.clone(),
             id: record.id,
@@ -363,7 +365,7 @@ impl Service {
     ) -> Result<Command, ServiceError> {
         progress.enter(RotationPhase::Preparing);
         let index = self.opened_with(record, bundles)?;
-        self.drained(record).await;
+        self.drained(record).await?;
         self.drop_write_keys(&index).await?;
         // What waits in the inbox cannot be sealed again there; promoted, it is sealed as everything else.
         self.promote_all(&index).await?;
@@ -392,10 +394,35 @@ impl Service {
     }
 
     /// Waits until nobody is left who opened the index at an earlier stage. A training may take its time.
-    async fn drained(&self, record: &IndexRecord) {
+    async fn drained(&self, record: &IndexRecord) -> Result<(), ServiceError> {
         while !self.custodian.is_drained(record.id) {
             tokio::time::sleep(DRAIN_LOOK_EVERY).await;
         }
+        let settled = self.fanout.fellows.settle_epochs(record.id, record.key.epochs()).await;
+        settled.map_err(|unsettled| ServiceError::internal(unsettled.to_string()))
+    }
+
+    /// On behalf of another coordinator: waits until nothing of an index is half way here, either its writes or, with `epochs`,
+    /// whatever opened it before it reached them.
+    pub(crate) async fn settle(&self, index: IndexId, epochs: Option<Epochs>) -> Result<(), ServiceError> {
+        let Some(epochs) = epochs else {
+            if let Some(writes) = self.custodian.writes(index) {
+                drop(writes.write().await);
+            }
+            return Ok(());
+        };
+        self.catalog.catch_up().await?;
+        let record = self.catalog.all().into_iter().find(|record| record.id == index);
+        let Some(record) = record.filter(|record| record.key.epochs() == epochs) else {
+            // Gone, or gone further: the one who asks will see it.
+            return Ok(());
+        };
+        // Somebody here may have been quicker.
+        let _ = self.custodian.reached(&record);
+        while !self.custodian.is_drained(index) {
+            tokio::time::sleep(DRAIN_LOOK_EVERY).await;
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
 use crate::auth::Attempts;
 use crate::domain::{Command, IndexRecord, Rejection};
-use crate::ports::{KmsError, ShardClient};
+use crate::ports::{Fellows, KmsError, ShardClient};
 use parking_lot::Mutex;
 use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
 use sealdex_index::dataplane::ShardError;
@@ -78,7 +78,7 @@ impl Default for Settings {
 /// All use cases. One per process, shared.
 pub struct Service {
     pub(crate) settings: Settings,
-    pub(crate) catalog: CatalogHandle,
+    pub(crate) catalog: Arc<CatalogHandle>,
     pub(crate) fanout: Fanout,
     pub(crate) cpu: Cpu,
     /// Apart from `cpu`: the operating system shares the cores between the two, so that a training never keeps a
@@ -103,8 +103,9 @@ impl Service {
     /// deleted, trainings that stopped, generations not yet dropped.
     pub async fn start(
         settings: Settings,
-        catalog: CatalogHandle,
+        catalog: Arc<CatalogHandle>,
         shards: Arc<dyn ShardClient>,
+        fellows: Arc<dyn Fellows>,
         key_ring: Arc<KeyRing>,
     ) -> Result<Arc<Self>, ServiceError> {
         let placement = Arc::new(Placement::new(settings.partitions));
@@ -113,7 +114,11 @@ impl Service {
         let training_cpu = Cpu::new(settings.compute_threads, TRAINING_QUEUE)
             .map_err(|e| ServiceError::internal(e.to_string()))?;
         let custodian = Custodian::new(&placement, settings.key_idle);
-        let fanout = Fanout { shards, placement };
+        let fanout = Fanout {
+            shards,
+            placement,
+            fellows,
+        };
         let service = Arc::new(Self {
             maintenance: Maintenance::start(fanout.clone()),
             trainer: Trainer::default(),
