@@ -1,8 +1,9 @@
 //! Changes of the catalogue by way of the coordinator that leads the metadata group, when this one does not.
 
 use super::CatalogError;
-use super::catalog_codec::decode_record;
-use crate::domain::{IndexRecord, Rejection};
+use super::catalog_codec::{decode_record, encode_record};
+use crate::domain::deployment::Applied;
+use crate::domain::{MetadataApplied, Rejection};
 use sealdex_consensus::Full;
 use sealdex_core::{NodeId, limits};
 use sealdex_peer::wire::coordinator::coordinator_client::CoordinatorClient;
@@ -22,7 +23,7 @@ pub(super) struct Forward {
 
 /// What came of a change, and how much of the log has to be applied to see it.
 pub(super) struct Forwarded {
-    pub(super) outcome: Result<Arc<IndexRecord>, CatalogError>,
+    pub(super) outcome: Result<MetadataApplied, CatalogError>,
     pub(super) applied: u64,
 }
 
@@ -46,13 +47,13 @@ impl Forward {
     }
 }
 
-fn read(outcome: wire::propose_reply::Outcome) -> Result<Arc<IndexRecord>, CatalogError> {
+fn read(outcome: wire::propose_reply::Outcome) -> Result<MetadataApplied, CatalogError> {
     use wire::propose_reply::Outcome;
     Err(match outcome {
         Outcome::Index(record) => {
             let record = decode_record(&record);
             return record
-                .map(Arc::new)
+                .map(|record| MetadataApplied::Index(Arc::new(record)))
                 .map_err(|error| CatalogError::Storage(error.to_string()));
         }
         Outcome::Refused(refusal) => CatalogError::Rejected(rejection_of(refusal).ok_or(CatalogError::Unknown)?),
@@ -63,6 +64,8 @@ fn read(outcome: wire::propose_reply::Outcome) -> Result<Arc<IndexRecord>, Catal
             needed_bytes: full.needed_bytes,
         }),
         Outcome::Unknown(_) => CatalogError::Unknown,
+        Outcome::Done(_) => return Ok(MetadataApplied::Deployment(Applied::Done)),
+        Outcome::RefusedJob(_) => CatalogError::JobTaken,
     })
 }
 
@@ -78,7 +81,7 @@ fn rejection_of(refusal: i32) -> Option<Rejection> {
 }
 
 /// The answer to who forwarded.
-pub(crate) fn reply_of(outcome: Result<Vec<u8>, CatalogError>, applied: u64) -> wire::ProposeReply {
+pub(crate) fn reply_of(outcome: Result<MetadataApplied, CatalogError>, applied: u64) -> wire::ProposeReply {
     use wire::propose_reply::Outcome;
     let refused = |rejection| {
         Outcome::Refused(match rejection {
@@ -90,7 +93,9 @@ pub(crate) fn reply_of(outcome: Result<Vec<u8>, CatalogError>, applied: u64) -> 
         } as i32)
     };
     let outcome = match outcome {
-        Ok(record) => Outcome::Index(record.into()),
+        Ok(MetadataApplied::Index(record)) => Outcome::Index(encode_record(&record).into()),
+        Ok(MetadataApplied::Deployment(_)) => Outcome::Done(true),
+        Err(CatalogError::DeploymentRejected(rejection)) => Outcome::RefusedJob(rejection.to_string()),
         Err(CatalogError::Rejected(rejection)) => refused(rejection),
         Err(CatalogError::NotLeader(leader)) => Outcome::Leader(leader.map_or(0, |leader| leader.0)),
         Err(CatalogError::Busy) => Outcome::Busy(true),

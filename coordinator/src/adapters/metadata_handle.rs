@@ -1,11 +1,10 @@
 //! The catalogue and the deployment as the service has them: read from memory, as new as the metadata group's log is, and changed through
 //! that log, by way of its leader.
 
-use super::catalog_codec::encode_record;
 use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
 use super::metadata_forward::Forward;
 use super::metadata_store::{GROUP, MetadataStore};
-use crate::domain::deployment::{self, Deployment};
+use crate::domain::deployment::{self, Deployment, JobName};
 use crate::domain::{Command, IndexRecord, Metadata, MetadataApplied, MetadataCommand, Rejection};
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -34,6 +33,9 @@ pub enum CatalogError {
     /// The command does not fit the deployment's state.
     #[error("{0}")]
     DeploymentRejected(deployment::Rejection),
+    /// Another coordinator works on it.
+    #[error("another coordinator works on it")]
+    JobTaken,
     /// Another node leads the catalogue's group.
     #[error("another node leads the catalogue")]
     NotLeader(Option<NodeId>),
@@ -56,6 +58,7 @@ pub enum CatalogError {
 
 /// The catalogue and the deployment.
 pub struct CatalogHandle {
+    node: NodeId,
     view: Arc<RwLock<Metadata>>,
     group: Group<MetadataStore>,
     /// What was erased may still be in the log's files.
@@ -82,6 +85,7 @@ impl CatalogHandle {
         let group = host.start(GROUP, store).await.map_err(storage)?;
         let forward = channels.map(|channels| Forward { channels });
         Ok(Self {
+            node: host.node(),
             view,
             group,
             unpurged,
@@ -186,31 +190,67 @@ impl CatalogHandle {
         }
     }
 
-    /// Proposes an entry that another coordinator forwarded; answers with the index's record as it is stored, and with how much of
-    /// the log it takes to see it.
-    pub(crate) async fn propose_forwarded(&self, entry: Bytes) -> (Result<Vec<u8>, CatalogError>, u64) {
-        let outcome = match decode_metadata_command(&entry) {
-            Ok(command @ MetadataCommand::Catalog(_)) => self.propose_here(&command).await,
-            Ok(MetadataCommand::Deployment(_)) | Err(_) => {
-                Err(CatalogError::Storage("a forwarded entry that changes no index".into()))
-            }
-        };
-        let record = outcome.and_then(|applied| match applied {
-            MetadataApplied::Index(record) => Ok(encode_record(&record)),
-            MetadataApplied::Deployment(_) => Err(CatalogError::Unknown),
+    /// Takes a job on an index for this node, so that no other coordinator does the same; there is nothing to take where there is one
+    /// coordinator.
+    pub async fn claim_job(&self, job: JobName) -> Result<(), CatalogError> {
+        if self.deployment().is_none() {
+            return Ok(());
+        }
+        let owner = self.node;
+        let claim = MetadataCommand::Deployment(deployment::Command::ClaimJob { job, owner });
+        match self.propose(claim).await {
+            Err(CatalogError::DeploymentRejected(_)) => Err(CatalogError::JobTaken),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// Gives a job back that this node has taken. If that fails, the job is taken over when this node is lost, or taken again by it.
+    pub async fn finish_job(&self, job: JobName) {
+        let deployment = self.deployment();
+        let held = deployment.as_ref().and_then(|deployment| {
+            deployment.jobs().find(|held| held.name == job && held.owner == self.node).copied()
         });
-        (record, self.status().applied.0)
+        let Some(held) = held else { return };
+        let finish = deployment::Command::FinishJob { job, claim: held.claim };
+        if let Err(error) = self.propose(MetadataCommand::Deployment(finish)).await {
+            tracing::debug!(%error, "a finished job was not given back");
+        }
+    }
+
+    /// Whether another coordinator that is there works on a job.
+    pub fn is_taken_elsewhere(&self, job: JobName) -> bool {
+        let is_live = |deployment: &Deployment, node| {
+            deployment.member(node).is_some_and(|record| record.lost_since.is_none())
+        };
+        self.deployment().is_some_and(|deployment| {
+            let mut jobs = deployment.jobs();
+            jobs.any(|held| held.name == job && held.owner != self.node && is_live(&deployment, held.owner))
+        })
+    }
+
+    /// Proposes an entry that another coordinator forwarded; answers with what came of it, and with how much of the log it takes to
+    /// see it.
+    pub(crate) async fn propose_forwarded(&self, entry: Bytes) -> (Result<MetadataApplied, CatalogError>, u64) {
+        use deployment::Command::{ClaimJob, FinishJob};
+        let outcome = match decode_metadata_command(&entry) {
+            Ok(
+                command @ (MetadataCommand::Catalog(_)
+                | MetadataCommand::Deployment(ClaimJob { .. } | FinishJob { .. })),
+            ) => self.propose_here(&command).await,
+            _ => Err(CatalogError::Storage("an entry that nobody may forward".into())),
+        };
+        (outcome, self.status().applied.0)
     }
 
     /// Proposes here or at the leader, and waits for one if there is none.
     async fn propose(&self, command: MetadataCommand) -> Result<MetadataApplied, CatalogError> {
         let until = Instant::now() + LEADER_WAIT_MAX;
         loop {
-            let outcome = match (self.propose_here(&command).await, &self.forward, &command) {
-                (Err(CatalogError::NotLeader(Some(leader))), Some(forward), MetadataCommand::Catalog(_)) => {
+            let outcome = match (self.propose_here(&command).await, &self.forward) {
+                (Err(CatalogError::NotLeader(Some(leader))), Some(forward)) => {
                     self.propose_at(forward, leader, &command).await
                 }
-                (outcome, ..) => outcome,
+                (outcome, _) => outcome,
             };
             match outcome {
                 Err(CatalogError::NotLeader(_)) if Instant::now() < until => sleep(LEADER_LOOK_EVERY).await,
@@ -240,11 +280,11 @@ impl CatalogHandle {
         command: &MetadataCommand,
     ) -> Result<MetadataApplied, CatalogError> {
         let forwarded = forward.propose(leader, encode_metadata_command(command)).await?;
-        let record = forwarded.outcome?;
+        let applied = forwarded.outcome?;
         // Who made a change sees it.
         let seen = self.group.wait_applied(LogIndex(forwarded.applied)).await;
         seen.map_err(|_| CatalogError::Unknown)?;
-        Ok(MetadataApplied::Index(record))
+        Ok(applied)
     }
 
     /// Rewrites the log's files, so that a key envelope that was erased or replaced is in none of them. What fails is made

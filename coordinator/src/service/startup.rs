@@ -12,6 +12,7 @@ use super::training::Trainer;
 use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
 use crate::auth::Attempts;
+use crate::domain::deployment::{JobKind, JobName};
 use crate::domain::{Command, IndexRecord, Rejection};
 use crate::ports::{Fellows, KmsError, ShardClient};
 use parking_lot::Mutex;
@@ -198,12 +199,17 @@ impl Service {
     /// Puts right what a crash, a failure or a full disk left half way: rows of indexes that are in no catalogue,
     /// trainings that nobody is at, generations not yet dropped. What a disk is too full for is left for the next time.
     async fn tidy(&self) -> Result<(), ServiceError> {
+        // One coordinator of several is enough.
+        if !self.catalog.status().is_leader {
+            return Ok(());
+        }
         let forsaken: Vec<IndexId> = self.forsaken.lock().iter().copied().collect();
         for index in forsaken {
             self.drop_rows(index).await?;
         }
         for record in self.catalog.all() {
-            if self.trainer.is_waiting(&record.name) {
+            let job = training_of(record.id);
+            if self.trainer.is_waiting(&record.name) || self.catalog.is_taken_elsewhere(job) {
                 continue;
             }
             // Read again: what is half way now, and was not being trained just before, is nobody's.
@@ -246,8 +252,11 @@ impl Service {
         self.retire(&record).await
     }
 
-    /// Before anybody can be making an index.
+    /// Before anybody can be making an index: where there are several coordinators, another one may be.
     async fn find_unknown_indexes(&self) -> Result<(), ServiceError> {
+        if self.catalog.deployment().is_some() {
+            return Ok(());
+        }
         let known: HashSet<IndexId> = self.catalog.all().iter().map(|record| record.id).collect();
         for partition in self.fanout.placement.partitions() {
             let found = self.fanout.shards.indexes(partition).await?;
@@ -282,6 +291,14 @@ impl Service {
     }
 }
 
+/// The job of training an index.
+pub(super) fn training_of(index: IndexId) -> JobName {
+    JobName {
+        kind: JobKind::Training,
+        index,
+    }
+}
+
 /// `None` if a disk was too full for it.
 fn unless_full<T>(outcome: Result<T, ServiceError>) -> Result<Option<T>, ServiceError> {
     match outcome {
@@ -303,6 +320,7 @@ impl From<CatalogError> for ServiceError {
             }
             CatalogError::Full(full) => Self::disk_full(full.free_bytes, full.needed_bytes),
             CatalogError::Busy
+            | CatalogError::JobTaken
             | CatalogError::Stopped
             | CatalogError::Unknown
             | CatalogError::NotLeader(_) => ShardError::Busy.into(),

@@ -5,7 +5,9 @@ use super::coded_rows::{CodedRows, NewRow};
 use super::fitness::Fitness;
 use super::session::{LoadedModel, Session};
 use super::training_plan::{Lesson, TrainingPlan};
+use super::startup::training_of;
 use super::{OpenIndex, Service, ServiceError, TrainRequest, TrainingStatus};
+use crate::adapters::CatalogError;
 use crate::auth::Caller;
 use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
 use futures_util::future::try_join_all;
@@ -218,14 +220,31 @@ impl Service {
             return Ok(());
         };
         self.check_room_to_train(&record).await?;
-        let model = self.learn(index, &record, plan).await?;
+        let job = training_of(record.id);
+        match self.catalog.claim_job(job).await {
+            // It will serve as well.
+            Err(CatalogError::JobTaken) => return Ok(()),
+            claimed => claimed?,
+        }
+        let trained = self.train_as_planned(index, &record, plan).await;
+        self.catalog.finish_job(job).await;
+        trained
+    }
+
+    async fn train_as_planned(
+        &self,
+        index: &OpenIndex,
+        record: &Arc<IndexRecord>,
+        plan: TrainingPlan,
+    ) -> Result<(), ServiceError> {
+        let model = self.learn(index, record, plan).await?;
         let building = GenerationRecord {
             generation: model.generation,
             trained: model.trained,
             clusters: model.clusters(),
             model: Some(self.store_model(index, &model, random_16()).await?),
         };
-        let outcome = self.replace_generation(index, &record, building).await;
+        let outcome = self.replace_generation(index, record, building).await;
         let now = self.catalog.get(&record.name).filter(|now| now.id == record.id);
         if let (Err(_), Some(record)) = (&outcome, now) {
             self.abandon_training(&record).await?;
