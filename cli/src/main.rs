@@ -7,9 +7,12 @@ mod certs;
 mod client;
 mod connect;
 mod keys;
+mod node;
+mod process;
 mod progress;
 mod prove;
 mod serve;
+mod shard;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ struct Cli {
 enum Command {
     /// Run coordinator and shard in one process, on one data directory
     Serve(Box<serve::ServeArgs>),
+    /// Run a shard node of a deployment: keeps replicas of partitions
+    Shard(Box<shard::ShardArgs>),
     /// Measure a server over REST: ingest, training, recall against queries per second
     Bench(Box<bench::BenchArgs>),
     /// Make the certificates by which the nodes of a deployment know each other
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Command::Serve(_) => serve::configured(Cli::command())
             .and_then(|(args, config)| serve::run(args, &config))
             .map_err(|e| e.to_string()),
+        Command::Shard(args) => shard::run(*args).map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
         Command::Certs(args) => certs::start(*args).map_err(|e| e.to_string()),
         Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+mod agent;
 mod lease;
 mod maintenance;
 mod node;
@@ -20,6 +21,7 @@ mod scan;
 mod session;
 mod storage;
 
+pub use agent::{Agent, Run};
 pub use node::{Node, Options};
 pub use replica::Origin;
 

@@ -3,7 +3,7 @@
 
 use crate::lease::Leases;
 use crate::maintenance;
-use crate::partition::{WriteKey, clear as clear_partition, list_inbox, read_inbox};
+use crate::partition::{Partition, WriteKey, clear as clear_partition, list_inbox, read_inbox};
 use crate::pool::{Crew, Pool};
 use crate::replica::{Origin, Replica, disk_full, group_of};
 use crate::scan::{self, Access};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
-use sealdex_consensus::{Host, Purpose, Space};
+use sealdex_consensus::{ChangeError, Group, GroupStatus, Host, Purpose, Space};
 use sealdex_core::{
     BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, NodeId, Op, PartitionId,
 };
@@ -25,7 +25,7 @@ use sealdex_index::dataplane::{
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -98,6 +98,44 @@ impl Node {
         if let Ok(replica) = self.replica(id) {
             replica.led().await;
         }
+    }
+
+    /// What this node knows of a partition's group, if it leads it at a moment after this was called.
+    pub(crate) async fn led_here(&self, id: PartitionId) -> Result<GroupStatus, ShardError> {
+        self.replica(id)?.led_here().await
+    }
+
+    pub(crate) async fn add_learner(&self, id: PartitionId, node: NodeId) -> Result<(), ChangeError> {
+        self.group(id)?.add_learner(node).await
+    }
+
+    pub(crate) async fn remove_learner(&self, id: PartitionId, node: NodeId) -> Result<(), ChangeError> {
+        self.group(id)?.remove_learner(node).await
+    }
+
+    pub(crate) async fn change_voters(&self, id: PartitionId, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.group(id)?.change_voters(voters).await
+    }
+
+    pub(crate) async fn transfer_to(&self, id: PartitionId, node: NodeId) -> Result<(), ChangeError> {
+        self.group(id)?.transfer_to(node).await
+    }
+
+    /// Hands every group that this node leads over to another one: before a planned stop.
+    pub async fn relinquish(&self) {
+        for partition in self.hosted() {
+            if let Ok(group) = self.group(partition)
+                && let Err(error) = group.relinquish().await
+            {
+                tracing::warn!(%partition, %error, "a partition was not handed over; it elects another leader");
+            }
+        }
+    }
+
+    fn group(&self, id: PartitionId) -> Result<Group<Partition>, ChangeError> {
+        let replica = self.replica(id);
+        let replica = replica.map_err(|_| ChangeError::NotLeader { leader: None })?;
+        Ok(replica.group().clone())
     }
 
     /// Gives up the replica of a partition that has left the node: its log and its records are deleted.

@@ -3,7 +3,7 @@
 use crate::partition::{Directory, Partition};
 use crate::storage::Database;
 use bytes::Bytes;
-use sealdex_consensus::{Full, Group, GroupId, Host, ProposeError, Purpose, ReadError};
+use sealdex_consensus::{Full, Group, GroupId, GroupStatus, Host, ProposeError, Purpose, ReadError};
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use std::collections::BTreeSet;
@@ -59,6 +59,17 @@ impl Replica {
     /// What readers see, perhaps not the latest.
     pub(crate) fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// What is known of the group, if this node leads it at a moment after this was called.
+    pub(crate) async fn led_here(&self) -> Result<GroupStatus, ShardError> {
+        self.group.read_barrier().await.map_err(not_led)?;
+        Ok(self.group.status())
+    }
+
+    /// The group, for who changes its members.
+    pub(crate) fn group(&self) -> &Group<Partition> {
+        &self.group
     }
 
     /// Waits until some node leads.

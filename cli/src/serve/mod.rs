@@ -7,27 +7,25 @@ mod data_dir;
 mod local_shard;
 mod stores;
 
+use crate::process::{ProcessError, harden, log_to_stderr, stop_signal};
 use access::Access;
 use clap::{Args, Command, FromArgMatches};
 use config::Config;
 use data_dir::DataDir;
 use local_shard::LocalShard;
 use stores::Stores;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::ports::NoFellows;
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_core::limits;
-use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Options of `sealdex serve`. Each can be given by an environment variable or in the configuration file instead.
 #[derive(Args)]
@@ -146,9 +144,9 @@ pub(crate) enum ServeError {
     /// Storage cannot be opened because its disk is full.
     #[error("cannot open {0}: its disk is full; free some MiB on it and start again, nothing is lost ({1})")]
     DiskFull(PathBuf, String),
-    /// The log filter does not parse.
-    #[error("--log: {0}")]
-    LogFilter(String),
+    /// The process cannot be set up.
+    #[error("{0}")]
+    Process(#[from] ProcessError),
     /// Anything else the operating system refused.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -172,14 +170,8 @@ fn environment(name: &str) -> Option<String> {
 
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
 pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|e| ServeError::LogFilter(e.to_string()))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    leave_no_core()?;
-    raise_file_limit()?;
+    log_to_stderr(&args.log)?;
+    harden()?;
     if let Some(path) = config.path() {
         let slots = config.registry().slots.len();
         tracing::info!(path = %path.display(), slots, "configuration read");
@@ -192,28 +184,6 @@ pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
         .enable_all()
         .build()?
         .block_on(serve(args, access, config))
-}
-
-/// A core dump would put the keys of the moment on disk, and a debugger of the same user could read them.
-fn leave_no_core() -> std::io::Result<()> {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, none)?;
-    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
-}
-
-/// Each connection takes a file, and so does much of what storage keeps open; the usual soft limit is 1,024.
-fn raise_file_limit() -> std::io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?)
 }
 
 async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), ServeError> {
@@ -295,15 +265,4 @@ fn reload_on_hangup(key_ring: Arc<KeyRing>, config: &Config) -> std::io::Result<
         }
     });
     Ok(())
-}
-
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

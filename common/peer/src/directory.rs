@@ -1,6 +1,6 @@
 //! What this node knows of the deployment's nodes: whoever keeps metadata tells it, and every call is compared with it.
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Role};
 use parking_lot::RwLock;
 use sealdex_core::NodeId;
 use std::collections::HashMap;
@@ -31,6 +31,15 @@ impl Directory {
     /// Takes what is said of one node.
     pub fn insert(&self, id: NodeId, node: Registered) {
         self.nodes.write().insert(id, node);
+    }
+
+    /// The nodes of a role that are part of the deployment, by id.
+    pub fn ids(&self, role: Role) -> Vec<NodeId> {
+        let nodes = self.nodes.read();
+        let of_role = nodes.iter().filter(|(_, node)| node.identity.role == role && !node.removed);
+        let mut ids: Vec<NodeId> = of_role.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// What is known of a node.

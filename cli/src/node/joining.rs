@@ -1,0 +1,146 @@
+//! Joining a deployment: asks the coordinators in turn until one lets the node in, or says for good that none will.
+
+use super::{Identified, NodeArgs, NodeError};
+use sealdex_core::{DeploymentId, NodeId};
+use sealdex_crypto::Credential;
+use sealdex_peer::{Credentials, Directory, Identity, PeerError, Registered, Role};
+use sealdex_proto::PEER_VERSION;
+use sealdex_proto::peer::{JoinReply, JoinRequest, Member};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::sleep;
+use tonic::Code;
+use zeroize::Zeroizing;
+
+/// How long one coordinator may take to answer, and the pause after all were asked.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Shorter tokens can be guessed.
+const TOKEN_BYTES_MIN: usize = 32;
+
+/// Why a token cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// It cannot be read.
+    #[error("cannot read the join token {}: {cause}; name its file with --join-token-file", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// It is too short.
+    #[error("the join token in {} is shorter than 32 characters; make one with: openssl rand -hex 32", .0.display())]
+    TooShort(PathBuf),
+}
+
+/// What lets a node join.
+pub(crate) struct JoinToken {
+    text: Zeroizing<String>,
+    compared: Credential,
+}
+
+impl JoinToken {
+    /// Reads it; white space around it is not part of it.
+    pub(crate) fn read(path: &Path) -> Result<Self, TokenError> {
+        let text = fs::read_to_string(path).map_err(|cause| TokenError::Io {
+            path: path.to_owned(),
+            cause,
+        })?;
+        let text = Zeroizing::new(text);
+        let text = Zeroizing::new(text.trim().to_owned());
+        if text.len() < TOKEN_BYTES_MIN {
+            return Err(TokenError::TooShort(path.to_owned()));
+        }
+        let compared = Credential::new(&text);
+        Ok(Self { text, compared })
+    }
+
+    /// Whether it is this one.
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        std::str::from_utf8(shown).is_ok_and(|shown| self.compared.matches(shown))
+    }
+}
+
+/// A node that was let in, and those it was told of.
+pub(crate) struct Joined {
+    pub(crate) identified: Identified,
+    pub(crate) members: Vec<Member>,
+}
+
+/// Asks until a coordinator answers. An error is one that asking again does not mend.
+pub(crate) async fn join(
+    args: &NodeArgs,
+    credentials: &Credentials,
+    token: &JoinToken,
+    install: [u8; 16],
+) -> Result<Joined, NodeError> {
+    let mut told = String::new();
+    loop {
+        for address in &args.join {
+            let request = JoinRequest {
+                version: PEER_VERSION,
+                token: token.text.as_bytes().to_vec().into(),
+                address: args.advertised(),
+                zone: args.zone.clone(),
+                install: install.to_vec().into(),
+                software: env!("CARGO_PKG_VERSION").to_owned(),
+            };
+            match sealdex_peer::join(credentials, address, request, ANSWER_MAX).await {
+                Ok(reply) => return read(reply),
+                Err(PeerError::Status(status)) if is_final(status.code()) => {
+                    return Err(NodeError::Refused(format!("{address} lets this node not join: {}", status.message())));
+                }
+                Err(error) => {
+                    let says = format!("{address}: {error}");
+                    if says != told {
+                        tracing::info!(reason = says, "not joined yet; asked again until a coordinator answers");
+                        told = says;
+                    }
+                }
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::PermissionDenied | Code::AlreadyExists | Code::InvalidArgument | Code::FailedPrecondition
+    )
+}
+
+fn read(reply: JoinReply) -> Result<Joined, NodeError> {
+    let malformed = || NodeError::Refused("the coordinator's answer cannot be read; upgrade this node".to_owned());
+    let deployment: [u8; 16] = reply.deployment.as_ref().try_into().map_err(|_| malformed())?;
+    Ok(Joined {
+        identified: Identified {
+            deployment: DeploymentId(deployment),
+            node: NodeId(reply.node),
+            partitions: reply.partitions.try_into().map_err(|_| malformed())?,
+        },
+        members: reply.members,
+    })
+}
+
+/// Enters into the directory what a coordinator said of other nodes. Who cannot be understood is left out.
+pub(crate) fn entered(directory: &Directory, members: &[Member]) {
+    for member in members {
+        let role = match member.role() {
+            sealdex_proto::peer::Role::Coordinator => Role::Coordinator,
+            sealdex_proto::peer::Role::Shard => Role::Shard,
+            sealdex_proto::peer::Role::Unspecified => continue,
+        };
+        if let Ok(name) = member.name.parse() {
+            let node = Registered {
+                identity: Identity { role, name },
+                address: member.address.clone(),
+                removed: false,
+            };
+            directory.insert(NodeId(member.node), node);
+        }
+    }
+}

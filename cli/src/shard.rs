@@ -1,0 +1,178 @@
+//! `sealdex shard`: a node that keeps replicas of partitions, and answers coordinators.
+
+use crate::node::{ConsensusHandler, ConsensusPeers, JoinToken, NodeArgs, NodeError, NodeFile, entered, join};
+use crate::process::{ProcessError, harden, log_to_stderr, stop_signal};
+use clap::Args;
+use sealdex_consensus::{Host, HostOptions, Space, Timing};
+use sealdex_core::NodeId;
+use sealdex_peer::{Channels, Directory, Gate, PeerClient, PeerService, Registered, Role};
+use sealdex_shard::api::grpc::ShardService;
+use sealdex_shard::{Agent, Node, Options, Run};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+
+/// Requests that may wait before the next is refused as busy.
+const REQUESTS_QUEUED: usize = 1024;
+
+/// Options of `sealdex shard`.
+#[derive(Args)]
+pub(crate) struct ShardArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+
+    /// Where everything is kept, sealed; made if it does not exist. An empty directory is a new node
+    #[arg(long, env = "SEALDEX_DATA_DIR", default_value = "./sealdex-data")]
+    data_dir: PathBuf,
+
+    /// Threads for scans; 0 takes one per core
+    #[arg(long, env = "SEALDEX_THREADS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    threads: u32,
+
+    /// Memory for sealed pages read from disk, MiB
+    #[arg(long, env = "SEALDEX_BLOCK_CACHE_MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
+    block_cache_mib: u32,
+
+    /// Free disk space that is kept back, MiB; see `sealdex serve --help`
+    #[arg(long, env = "SEALDEX_DISK_RESERVE_MIB")]
+    disk_reserve_mib: Option<u32>,
+
+    /// What to log: a level (error, warn, info, debug, trace) or a filter
+    #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
+    log: String,
+}
+
+/// Why a shard node does not run. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShardRoleError {
+    /// It does not take part.
+    #[error("{0}")]
+    Node(#[from] NodeError),
+    /// The process cannot be set up.
+    #[error("{0}")]
+    Process(#[from] ProcessError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {0}: {1}; choose another --peer-address or stop what is using it")]
+    Listen(SocketAddr, std::io::Error),
+    /// Storage cannot be opened.
+    #[error("cannot open the data directory: {0}")]
+    Storage(String),
+    /// The peer port cannot be served.
+    #[error("cannot serve other nodes: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
+pub(crate) fn run(args: ShardArgs) -> Result<(), ShardRoleError> {
+    log_to_stderr(&args.log)?;
+    harden()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(ProcessError::from)?.block_on(serve(args))
+}
+
+async fn serve(args: ShardArgs) -> Result<(), ShardRoleError> {
+    let credentials = args.node.credentials(Role::Shard)?;
+    let token = JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?;
+    let mut file = NodeFile::open(&args.data_dir, args.node.name.as_str()).map_err(NodeError::from)?;
+    let known = file.identified().map_err(NodeError::from)?;
+    let listener = TcpListener::bind(args.node.peer_address)
+        .await
+        .map_err(|cause| ShardRoleError::Listen(args.node.peer_address, cause))?;
+    let install = file.install().map_err(NodeError::from)?;
+    let joined = join(&args.node, &credentials, &token, install).await?;
+    let me = joined.identified;
+    if known.is_some_and(|known| known != me) {
+        return Err(NodeError::Refused(format!(
+            "the data directory belongs to another node or deployment than {}; empty it to join anew",
+            me.deployment
+        ))
+        .into());
+    }
+    file.identify(me).map_err(NodeError::from)?;
+    tracing::info!(node = %me.node, deployment = %me.deployment, "joined");
+
+    let directory = Arc::new(Directory::default());
+    entered(&directory, &joined.members);
+    enter_self(&directory, me.node, &args.node, &credentials);
+    let channels = Arc::new(Channels::new(me.deployment, me.node, &credentials, directory.clone()));
+    let (host, node) = open(&args, me.node, me.partitions, channels.clone()).await?;
+
+    let gate = Gate::new(me.deployment, me.node, directory.clone());
+    let handler = Arc::new(ConsensusHandler::new(host.clone()));
+    let router = sealdex_peer::server(&credentials)?
+        .add_service(PeerService::new(gate.clone(), handler))
+        .add_service(ShardService::new(node.clone(), me.deployment, me.node, gate));
+    let (stop_serving, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(router.serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
+        let _ = stopped.await;
+    }));
+    let run = Run {
+        address: args.node.advertised(),
+        zone: args.node.zone.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let agent = Arc::new(Agent::new(node.clone(), channels, directory, run));
+    let reporting = tokio::spawn(agent.clone().run());
+
+    stop_signal()?.await;
+    tracing::info!("stopping");
+    agent.stop();
+    node.relinquish().await;
+    let _ = stop_serving.send(());
+    if let Ok(served) = serving.await {
+        served?;
+    }
+    reporting.abort();
+    node.close().await;
+    host.stop().await;
+    Ok(())
+}
+
+/// A node knows itself, whatever the coordinator has heard yet.
+fn enter_self(directory: &Directory, me: NodeId, args: &NodeArgs, credentials: &sealdex_peer::Credentials) {
+    let registered = Registered {
+        identity: credentials.identity().clone(),
+        address: args.advertised(),
+        removed: false,
+    };
+    directory.insert(me, registered);
+}
+
+async fn open(
+    args: &ShardArgs,
+    me: NodeId,
+    partitions: u16,
+    channels: Arc<Channels>,
+) -> Result<(Arc<Host>, Arc<Node>), ShardRoleError> {
+    let storage = |error: String| ShardRoleError::Storage(error);
+    let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
+    let space = Space::open(&args.data_dir, reserve).map_err(|error| storage(error.to_string()))?;
+    let space = Arc::new(space);
+    let log = HostOptions {
+        path: args.data_dir.join("log"),
+        node: me,
+        space: space.clone(),
+        timing: Timing::default(),
+        peers: Arc::new(ConsensusPeers(PeerClient::new(channels))),
+    };
+    let threads = match args.threads {
+        0 => std::thread::available_parallelism().map_or(2, |cores| cores.get()),
+        threads => threads as usize,
+    };
+    let options = Options {
+        path: args.data_dir.join("shard"),
+        partitions,
+        block_cache_bytes: (args.block_cache_mib as usize) << 20,
+        threads,
+        queue: REQUESTS_QUEUED,
+    };
+    let open = move || {
+        let host = Host::open(log).map_err(|error| error.to_string())?;
+        let node = Node::open(options, space, host.clone()).map_err(|error| error.to_string())?;
+        Ok::<_, String>((host, Arc::new(node)))
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened.map_err(|error| storage(error.to_string()))?.map_err(storage)
+}
