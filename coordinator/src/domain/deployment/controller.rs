@@ -62,7 +62,9 @@ pub enum Action {
         /// The learner.
         node: NodeId,
     },
-    /// Make these the voters, in one joint change; who was one and is none of them is not of the group any more.
+    /// Make these the voters, in one joint change; who was one and is none of them is not of the group any more. The leader refuses
+    /// unless a majority of them answered it within the last election time-out: it knows sooner than anybody who was lost, and a
+    /// joint change that has begun cannot be taken back.
     ChangeVoters {
         /// Whose.
         group: Group,

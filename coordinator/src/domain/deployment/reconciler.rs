@@ -54,14 +54,18 @@ pub(super) fn next_action(outlook: Outlook<'_>, group: Group, assignment: &Assig
     }
 }
 
-/// A change whose new node turned out to be of no use is undone, as long as the group has not given it a vote.
+/// A change that leads nowhere is undone, as long as the group has not followed: its new node turned out to be of no use, or so
+/// many of the others were lost for good meanwhile that the new voters would have no majority.
 fn way_back(outlook: Outlook<'_>, assignment: &Assignment, report: &GroupReport) -> Option<Step> {
     match assignment.change? {
         Change::CatchingUp { learner, .. } => outlook.is_unfit(learner).then_some(Step::Abandon),
         Change::Switching { added, removed } => {
-            let useless = added.is_some_and(|node| outlook.is_unfit(node) && !report.voters.contains(&node));
-            let untouched = removed.is_none_or(|node| report.voters.contains(&node));
-            (useless && untouched).then_some(Step::Retreat)
+            let voters = &assignment.voters;
+            let untouched = added.is_none_or(|node| !report.voters.contains(&node))
+                && removed.is_none_or(|node| report.voters.contains(&node));
+            let hopeless = !outlook.has_majority(voters) && voters.iter().any(|node| outlook.is_unfit(*node));
+            let useless = added.is_some_and(|node| outlook.is_unfit(node));
+            (untouched && (useless || hopeless)).then_some(Step::Retreat)
         }
     }
 }

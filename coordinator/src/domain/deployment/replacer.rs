@@ -25,18 +25,25 @@ pub(super) fn next_change(outlook: Outlook<'_>) -> Option<(Group, Begin)> {
     changes.next()
 }
 
-/// What the group needs by itself.
+/// What the group needs by itself. Of those that are unfit, the ones that are lost come first.
 fn change_of(outlook: Outlook<'_>, group: Group, assignment: &Assignment) -> Option<Begin> {
     let voters = &assignment.voters;
     let wanted = match group {
         Group::Metadata => limits::METADATA_VOTERS_MAX,
         Group::Partition(_) => outlook.deployment.settings.replicas.into(),
     };
-    let unfit = voters.iter().copied().find(|node| outlook.is_unfit(*node));
+    let mut unfit: Vec<NodeId> = voters
+        .iter()
+        .copied()
+        .filter(|node| outlook.is_unfit(*node))
+        .collect();
+    unfit.sort_by_key(|node| outlook.is_live(*node));
     if voters.len() > wanted {
-        return removal(outlook, voters, unfit.or_else(|| most_loaded(outlook, voters))?);
+        let most_loaded = voters.iter().copied().max_by_key(|node| outlook.load(*node));
+        let mut candidates = unfit.into_iter().chain(most_loaded);
+        return candidates.find_map(|node| removal(outlook, voters, node));
     }
-    let Some(old) = unfit else {
+    let Some(old) = unfit.first().copied() else {
         let grow = |node| Begin::Add { node, replaces: None };
         let place = (voters.len() < wanted).then(|| best_place(outlook, group, voters, voters));
         return place.flatten().map(grow);
@@ -47,7 +54,10 @@ fn change_of(outlook: Outlook<'_>, group: Group, assignment: &Assignment) -> Opt
             node,
             replaces: Some(old),
         }),
-        None if group == Group::Metadata && leaves_for_good(outlook, old) => removal(outlook, voters, old),
+        None if group == Group::Metadata => {
+            let mut leaving = unfit.into_iter().filter(|node| leaves_for_good(outlook, *node));
+            leaving.find_map(|node| removal(outlook, voters, node))
+        }
         None => None,
     }
 }
@@ -62,10 +72,6 @@ fn leaves_for_good(outlook: Outlook<'_>, node: NodeId) -> bool {
 fn removal(outlook: Outlook<'_>, voters: &BTreeSet<NodeId>, node: NodeId) -> Option<Begin> {
     let rest = without(voters, node);
     (!rest.is_empty() && outlook.has_majority(&rest)).then_some(Begin::Remove { node })
-}
-
-fn most_loaded(outlook: Outlook<'_>, voters: &BTreeSet<NodeId>) -> Option<NodeId> {
-    voters.iter().copied().max_by_key(|node| outlook.load(*node))
 }
 
 fn without(voters: &BTreeSet<NodeId>, node: NodeId) -> BTreeSet<NodeId> {

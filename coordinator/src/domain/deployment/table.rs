@@ -85,7 +85,8 @@ pub enum Step {
     Promote,
     /// The learner is given up.
     Abandon,
-    /// Switching is undone: who was added turned out to be of no use.
+    /// Switching is undone: who was added turned out to be of no use, or who stayed was lost. Only while who was removed still
+    /// votes in the group.
     Retreat,
     /// The group has agreed, and has reported so.
     Settle,
@@ -200,17 +201,11 @@ impl Assignment {
                 added: None,
                 removed: Some(learner),
             }),
-            (
-                Step::Retreat,
-                Some(Change::Switching {
-                    added: Some(added),
-                    removed,
-                }),
-            ) => {
-                self.exchange(removed, Some(added));
+            (Step::Retreat, Some(Change::Switching { added, removed })) => {
+                self.exchange(removed, added);
                 Some(Change::Switching {
                     added: removed,
-                    removed: Some(added),
+                    removed: added,
                 })
             }
             (Step::Settle, Some(Change::Switching { .. })) => None,

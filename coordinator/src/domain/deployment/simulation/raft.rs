@@ -90,7 +90,7 @@ impl Raft {
     }
 
     /// Does what is asked, if that is possible; `known` is the assignment as the leader knows it.
-    pub(super) fn carry_out(&mut self, action: &Action, known: &Assignment, now: u64, rng: &mut Rng) {
+    pub(super) fn carry_out(&mut self, action: &Action, known: &Assignment, due: u64, up: &BTreeSet<NodeId>) {
         if self.pending.is_some() {
             return;
         }
@@ -119,11 +119,12 @@ impl Raft {
                 voters,
                 ..
             } if self.obeys(*leader, *version, known)
+                && voters.intersection(up).count() > voters.len() / 2
                 && voters
                     .iter()
                     .all(|node| self.voters.contains(node) || self.learners.contains(node)) =>
             {
-                self.pending = Some((now + rng.between(1, 4), voters.clone()));
+                self.pending = Some((due, voters.clone()));
             }
             Action::TransferLeader { leader, to, .. }
                 if self.leader == Some(*leader)

@@ -4,7 +4,7 @@ use super::raft::Raft;
 use super::rng::Rng;
 use crate::domain::deployment::*;
 use sealdex_core::{DeploymentId, NodeId, limits};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -376,6 +376,8 @@ impl World {
     }
 
     fn deliver_actions(&mut self) -> Result<(), String> {
+        let members = self.machines.iter().filter_map(|machine| machine.id);
+        let up: BTreeSet<NodeId> = members.filter(|node| self.is_up(*node)).collect();
         let due: Vec<_> = self.actions.extract_if(.., |(due, _)| *due <= self.now).collect();
         for (_, action) in due {
             let group = match &action {
@@ -396,7 +398,7 @@ impl World {
             let known = leader.and_then(|leader| self.machine(leader)?.table.get(group).cloned());
             let able = !transfers || matches!(&action, Action::TransferLeader { to, .. } if self.is_up(*to));
             if let (Some(known), true, Some(raft)) = (known, able, self.groups.get_mut(&group)) {
-                raft.carry_out(&action, &known, self.now, &mut self.rng);
+                raft.carry_out(&action, &known, self.now + self.rng.between(1, 4), &up);
                 self.moves += u64::from(transfers);
                 if raft.learners.len() > 1 {
                     return Err(format!("{group:?} is copied to two nodes at a time"));
