@@ -100,7 +100,7 @@ impl Http {
         self.send_within(ANSWER_TIME_MAX, method, path, body).await
     }
 
-    /// The same with less patience; the connection of a request that took longer is closed.
+    /// The same with less patience, of which a quarter is for connecting; the connection of a request that took longer is closed.
     pub async fn send_within(
         &self,
         patience: Duration,
@@ -108,7 +108,7 @@ impl Http {
         path: &str,
         body: Bytes,
     ) -> Result<Reply, Unanswered> {
-        let exchange = self.exchange(method, path, body);
+        let exchange = self.exchange(patience / 4, method, path, body);
         match tokio::time::timeout(patience, exchange).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Unanswered(
@@ -118,10 +118,16 @@ impl Http {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, Unanswered> {
+    async fn exchange(
+        &self,
+        connects_within: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Reply, Unanswered> {
         let mut request = self.request(method, path, body)?;
         loop {
-            let (mut connection, is_fresh) = self.connection().await?;
+            let (mut connection, is_fresh) = self.connection(connects_within).await?;
             match connection.try_send_request(request).await {
                 Ok(answer) => {
                     let (head, incoming) = answer.into_parts();
@@ -162,7 +168,7 @@ impl Http {
     }
 
     /// A connection, and whether it was opened just now.
-    async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, bool), Unanswered> {
+    async fn connection(&self, within: Duration) -> Result<(SendRequest<Full<Bytes>>, bool), Unanswered> {
         loop {
             let Some(mut kept) = self.idle.lock().pop() else {
                 break;
@@ -172,10 +178,11 @@ impl Http {
             }
         }
         self.connected.fetch_add(1, Ordering::Relaxed);
-        let opened = self.open().await;
-        opened
-            .map(|connection| (connection, true))
-            .map_err(|error| Unanswered(error.to_string(), false))
+        match tokio::time::timeout(within, self.open()).await {
+            Ok(Ok(opened)) => Ok((opened, true)),
+            Ok(Err(error)) => Err(Unanswered(error.to_string(), false)),
+            Err(_) => Err(Unanswered(format!("no connection within {within:?}"), false)),
+        }
     }
 
     async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {

@@ -11,12 +11,13 @@ pub struct Container {
     id: String,
     name: String,
     role: Role,
-    rest: Option<SocketAddr>,
+    /// The network that clients are on, and where the node was first seen on it.
+    clients: Option<(String, SocketAddr)>,
     /// Where nodes reach each other, if there are others.
     peers: Option<Peers>,
     /// How often it had died by itself before the test came.
     deaths: u64,
-    /// Removed at the end; those of a compose project are not ours to remove.
+    /// Removed at the end with its network; those of a compose project are not ours to remove.
     is_ours: bool,
 }
 
@@ -27,57 +28,47 @@ struct Peers {
 }
 
 impl Container {
-    /// The embedded default in a container of `image`, with nothing on its disk.
+    /// The embedded default in a container of `image`, on a network of its own, with nothing on its disk.
     pub fn begin(image: &str, root_key: &str) -> Result<Self, String> {
+        let network = format!("sealdex-chaos-{}", std::process::id());
+        docker(&["network", "create", &network])?;
         let root_key = format!("SEALDEX_ROOT_KEY={root_key}");
-        let id = docker(&[
-            "run",
-            "-d",
-            "-p",
-            &format!("127.0.0.1:{}:8000", free_port()?),
-            "-e",
-            &root_key,
+        let options = [
             "-e",
             "SEALDEX_FAILED_ATTEMPTS_MAX=0",
             "-e",
             "SEALDEX_HOST=0.0.0.0",
-            image,
-            "serve",
-        ])?;
-        let mut container = Self::of(&inspect(&id)?, None)?;
+        ];
+        let begin = ["run", "-d", "--network", &network, "-e", &root_key];
+        let id = docker(&[&begin[..], &options, &[image, "serve"]].concat())?;
+        let mut container = Self::of(&inspect(&id)?, &network, None)?;
         container.is_ours = true;
         Ok(container)
     }
 
-    /// All nodes of a running compose project. `peers` is the project's network among nodes.
-    pub fn of_project(project: &str, peers: &str) -> Result<Vec<Self>, String> {
+    /// All nodes of a running compose project. `clients` and `peers` are the project's networks of clients and among nodes.
+    pub fn of_project(project: &str, clients: &str, peers: &str) -> Result<Vec<Self>, String> {
         let filter = format!("label=com.docker.compose.project={project}");
         let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])?;
-        let network = format!("{project}_{peers}");
+        let (clients, peers) = (format!("{project}_{clients}"), format!("{project}_{peers}"));
         ids.lines()
-            .map(|id| Self::of(&inspect(id)?, Some(&network)))
+            .map(|id| Self::of(&inspect(id)?, &clients, Some(&peers)))
             .collect()
     }
 
-    fn of(inspected: &Value, network: Option<&str>) -> Result<Self, String> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    fn of(inspected: &Value, clients: &str, peers: Option<&str>) -> Result<Self, String> {
         let id = text(&inspected["Id"]);
-        let command: Vec<String> = inspected["Config"]["Cmd"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(text)
-            .collect();
-        let role = match command.first().map(String::as_str) {
+        let role = match inspected["Config"]["Cmd"][0].as_str() {
             Some("serve") => Role::Embedded,
             Some("coordinator") => Role::Coordinator,
             Some("shard") => Role::Shard,
             other => return Err(format!("container {id} runs {other:?}, which is no node")),
         };
-        let service = text(&inspected["Config"]["Labels"]["com.docker.compose.service"]);
-        let peers = network.map(|network| Peers {
+        let service = inspected["Config"]["Labels"]["com.docker.compose.service"].as_str();
+        let aliases = |network: &str| inspected["NetworkSettings"]["Networks"][network]["Aliases"].clone();
+        let peers = peers.map(|network| Peers {
             network: network.to_owned(),
-            aliases: inspected["NetworkSettings"]["Networks"][network]["Aliases"]
+            aliases: aliases(network)
                 .as_array()
                 .into_iter()
                 .flatten()
@@ -85,16 +76,12 @@ impl Container {
                 .collect(),
         });
         Ok(Self {
-            name: if service.is_empty() {
-                text(&inspected["Name"])
-            } else {
-                service
-            },
-            rest: published(&inspected["NetworkSettings"]["Ports"]["8000/tcp"]),
+            name: service.unwrap_or("serve").to_owned(),
+            clients: address(inspected, clients).map(|address| (clients.to_owned(), address)),
+            deaths: deaths(inspected),
             id,
             role,
             peers,
-            deaths: deaths(inspected),
             is_ours: false,
         })
     }
@@ -125,7 +112,7 @@ impl Machine for Container {
     }
 
     fn rest(&self) -> Option<SocketAddr> {
-        self.rest
+        self.clients.as_ref().map(|(_, address)| *address)
     }
 
     fn kill(&self) -> Done {
@@ -190,9 +177,10 @@ impl Machine for Container {
         let state = &inspected["State"];
         let runs = state["Running"] == true && state["Paused"] == false;
         let is_healthy = state["Health"].is_null() || state["Health"]["Status"] == "healthy";
-        let answers = self
-            .rest
-            .is_none_or(|address| says_that_it_is_well(address).unwrap_or(false));
+        let answers = self.clients.as_ref().is_none_or(|(network, _)| {
+            let address = address(&inspected, network);
+            address.is_some_and(|address| says_that_it_is_well(address).unwrap_or(false))
+        });
         runs && is_healthy && answers && deaths(&inspected) <= self.deaths
     }
 }
@@ -200,26 +188,29 @@ impl Machine for Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if self.is_ours {
-            // If it fails, the container is gone already.
+            // Each fails only if it is gone already.
             let _ = docker(&["rm", "-fv", &self.id]);
+            if let Some((network, _)) = &self.clients {
+                let _ = docker(&["network", "rm", network]);
+            }
         }
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Where a running container is reached on a network. Not through a published port, where Docker takes connections that nobody serves.
+/// A container that is started again takes the address that it or a like one had.
+fn address(inspected: &Value, network: &str) -> Option<SocketAddr> {
+    let ip = inspected["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
+    Some(SocketAddr::new(ip.parse().ok()?, REST_PORT))
 }
 
 /// How often it ended by itself and was started by Docker since somebody last started it.
 fn deaths(inspected: &Value) -> u64 {
     inspected["RestartCount"].as_u64().unwrap_or_default()
-}
-
-/// Where a port is reached from outside.
-fn published(port: &Value) -> Option<SocketAddr> {
-    let text = |field: &str| port[0][field].as_str();
-    format!("{}:{}", text("HostIp")?, text("HostPort")?).parse().ok()
-}
-
-fn free_port() -> Result<u16, String> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
-    Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
 }
 
 /// Removes what is in a folder, and leaves the folder with its owner and rights.
@@ -237,3 +228,6 @@ fn empty(folder: &str) -> std::io::Result<()> {
 
 /// Longer than a node takes to drain.
 const STOP_SECONDS_MAX: &str = "60";
+
+/// Where a node in a container listens.
+const REST_PORT: u16 = 8000;

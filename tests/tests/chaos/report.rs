@@ -1,6 +1,6 @@
 //! The figures of a run.
 
-use super::clients::{Notes, Outcome};
+use super::clients::{Notes, Outcome, Request};
 use super::nemesis::Struck;
 use super::schedule::Fault;
 use sealdex_tests::history::{Call, Effect, Findings, History, Kind, Moment};
@@ -28,9 +28,10 @@ struct Figures {
     outages: Vec<Duration>,
     /// From when nodes were put right until all said that they were well.
     recovery: Duration,
-    /// Requests that began while it lasted, and how many of them failed.
+    /// Requests that were under way while it lasted.
     requests: usize,
-    failed: usize,
+    /// Why some of them failed.
+    failed: Vec<String>,
 }
 
 impl Report {
@@ -53,15 +54,14 @@ impl Report {
                 .map(|(kind, name)| (*name, findings.count(*kind)))
                 .collect(),
             faults,
-            failed: failed(notes.requests.iter()),
+            failed: notes.requests.iter().filter_map(why_failed).count(),
         }
     }
 
-    /// How many requests failed while nodes were restarted one after another.
-    pub fn failed_in_rolling_restarts(&self) -> usize {
-        self.faults
-            .get(&Fault::RollingRestart)
-            .map_or(0, |figures| figures.failed)
+    /// Why requests failed while nodes were restarted one after another.
+    pub fn failed_in_rolling_restarts(&self) -> &[String] {
+        let figures = self.faults.get(&Fault::RollingRestart);
+        figures.map_or(&[], |figures| &figures.failed)
     }
 }
 
@@ -75,10 +75,10 @@ impl Figures {
         }
         let during = || {
             let requests = notes.requests.iter();
-            requests.filter(|(begin, _)| (struck.begin..=struck.well).contains(begin))
+            requests.filter(|request| request.begin <= struck.well && request.end >= struck.begin)
         };
         self.requests += during().count();
-        self.failed += failed(during());
+        self.failed.extend(during().filter_map(why_failed).cloned());
     }
 }
 
@@ -94,10 +94,11 @@ fn between(earlier: Moment, later: Moment) -> Duration {
     Duration::from_nanos(later.0.saturating_sub(earlier.0))
 }
 
-fn failed<'a>(requests: impl Iterator<Item = &'a (Moment, Outcome)>) -> usize {
-    requests
-        .filter(|(_, outcome)| *outcome == Outcome::Failed)
-        .count()
+fn why_failed(request: &Request) -> Option<&String> {
+    match &request.outcome {
+        Outcome::Failed(why) => Some(why),
+        Outcome::Served | Outcome::Unsent => None,
+    }
 }
 
 fn acknowledged(call: &Call) -> usize {
@@ -156,7 +157,7 @@ impl fmt::Display for Report {
                 outage(100),
                 figures.recovery.as_secs_f64(),
                 figures.requests,
-                figures.failed
+                figures.failed.len()
             )?;
         }
         Ok(())

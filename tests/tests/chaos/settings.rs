@@ -44,7 +44,8 @@ impl Settings {
                 let path = given("SEALDEX_CHAOS_ROOT_KEY", "deploy/compose/run/root-key");
                 let read = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
                 root_key = read.trim().to_owned();
-                let nodes = Container::of_project(&given("SEALDEX_CHAOS_PROJECT", "sealdex"), "peers")?;
+                let nodes =
+                    Container::of_project(&given("SEALDEX_CHAOS_PROJECT", "sealdex"), "clients", "peers")?;
                 nodes.into_iter().map(shared).collect()
             }
             other => {
@@ -59,7 +60,7 @@ impl Settings {
         Ok(Self {
             machines,
             root_key,
-            time: Duration::from_secs(number("SEALDEX_CHAOS_SECONDS", "15")? as u64),
+            time: Duration::from_secs(number("SEALDEX_CHAOS_SECONDS", "20")? as u64),
             acknowledged_min: number("SEALDEX_CHAOS_WRITES_MIN", "500")?,
             histories: given("SEALDEX_CHAOS_HISTORIES", &std::env::temp_dir().to_string_lossy()).into(),
         })

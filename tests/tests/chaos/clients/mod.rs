@@ -39,21 +39,31 @@ pub struct Work {
 /// What is not part of the history.
 #[derive(Default)]
 pub struct Notes {
-    /// Every request: when it began, and whether it failed.
-    pub requests: Vec<(Moment, Outcome)>,
+    /// Every request.
+    pub requests: Vec<Request>,
     /// Of each probe, when its writes were acknowledged.
     pub acknowledged: Vec<Vec<Moment>>,
     /// Answers that no fault explains.
     pub unexpected: Vec<String>,
 }
 
+/// One request.
+pub struct Request {
+    /// When it began.
+    pub begin: Moment,
+    /// When its client knew what became of it.
+    pub end: Moment,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
 /// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was answered as it should be.
     Served,
     /// It was answered with an error of the server, or not at all.
-    Failed,
+    Failed(String),
     /// No coordinator took the connection.
     Unsent,
 }
@@ -157,7 +167,8 @@ impl Work {
     }
 
     fn note(&self, begin: Moment, outcome: Outcome) {
-        self.notes().requests.push((begin, outcome));
+        let end = self.recorder.now();
+        self.notes().requests.push(Request { begin, end, outcome });
     }
 
     fn unexpected(&self, what: String) {
@@ -172,7 +183,11 @@ impl Client {
         Self {
             number,
             coordinators: coordinators
-                .map(|address| Http::new(*address).with_header("x-api-key", &work.root_key))
+                .map(|address| {
+                    Http::new(*address)
+                        .with_header("x-api-key", &work.root_key)
+                        .with_header("x-index-key", &work.index_key)
+                })
                 .collect(),
             work: work.clone(),
             at: number as usize,
@@ -203,7 +218,7 @@ impl Client {
                     self.at += 1;
                     continue;
                 }
-                Err(Unanswered(_, true)) => return self.failed(begin).await,
+                Err(Unanswered(why, true)) => return self.failed(begin, why).await,
             };
             match reply.status {
                 200..300 => {
@@ -214,7 +229,10 @@ impl Client {
                     self.work.note(begin, Outcome::Served);
                     return Answer::Refused(reply);
                 }
-                _ => return self.failed(begin).await,
+                status => {
+                    let why = format!("{path}: {status} {}", start_of(&reply.text()));
+                    return self.failed(begin, why).await;
+                }
             }
         }
         self.work.note(begin, Outcome::Unsent);
@@ -222,8 +240,8 @@ impl Client {
         Answer::Unsent
     }
 
-    async fn failed(&mut self, begin: Moment) -> Answer {
-        self.work.note(begin, Outcome::Failed);
+    async fn failed(&mut self, begin: Moment, why: String) -> Answer {
+        self.work.note(begin, Outcome::Failed(why));
         self.at += 1;
         tokio::time::sleep(BREATH).await;
         Answer::Unknown
@@ -231,9 +249,15 @@ impl Client {
 
     /// Notes a refusal that no client of this run should get.
     fn unexpected(&self, route: &str, reply: &Reply) {
-        let text: String = reply.text().chars().take(300).collect();
-        self.work.unexpected(format!("{route}: {} {text}", reply.status));
+        let text = reply.text();
+        self.work
+            .unexpected(format!("{route}: {} {}", reply.status, start_of(&text)));
     }
+}
+
+/// As much of an answer as a reader needs.
+fn start_of(text: &str) -> String {
+    text.chars().take(300).collect()
 }
 
 /// An item's id as it is spelled.
