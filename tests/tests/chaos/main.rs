@@ -6,23 +6,24 @@
 mod clients;
 mod container;
 mod docker;
+mod forgetful;
 mod machine;
 mod nemesis;
 mod process;
 mod report;
+mod run;
 mod schedule;
 mod settings;
 
-use clients::{Work, audit};
-use nemesis::Nemesis;
-use report::Report;
-use schedule::{Nodes, Schedule};
-use sealdex_tests::history::{Findings, History, Recorder, check};
+use forgetful::Forgetful;
+use process::Process;
+use run::run;
+use schedule::{Fault, Nodes, Planned, Schedule};
+use sealdex_tests::history::Kind;
 use sealdex_tests::random::Random;
 use settings::Settings;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_sees_what_a_correct_deployment_could_not_show() {
@@ -31,105 +32,49 @@ async fn no_client_sees_what_a_correct_deployment_could_not_show() {
         .await
         .unwrap()
         .unwrap();
-    let nodes = settings
-        .machines
-        .iter()
-        .map(|machine| (machine.name().to_owned(), machine.role()));
+    let machines = settings.machines.iter();
+    let nodes = machines.map(|machine| (machine.name().to_owned(), machine.role()));
     let schedule = Schedule::draw(&Nodes(nodes.collect()), settings.time, &mut random);
     println!(
         "{} faults in {:?}:\n{schedule}",
         schedule.0.len(),
         schedule.time()
     );
-    wait_until_served(&settings).await;
 
-    let recorder = Arc::new(Recorder::default());
-    let coordinators = settings
-        .machines
-        .iter()
-        .filter_map(|machine| machine.rest())
-        .collect();
-    let work = Work::begin(&recorder, coordinators, &settings.root_key, &mut random)
-        .await
-        .unwrap();
-    let clients = work.start(&mut random);
-    let struck = Nemesis::new(&settings.machines, &recorder).run(schedule).await;
-    work.end();
-    clients.join_all().await;
-    let audited = audit(&work).await;
-
-    let history = recorder.history();
-    let findings = check(&history);
-    let notes = work.notes();
-    let report = Report::of(&history, &findings, &notes, struck.as_deref().unwrap_or_default());
+    let run = run(&settings.machines, &settings.root_key, schedule, &mut random).await;
+    let report = run.report();
     println!("\n{report}");
-    println!(
-        "in rolling restarts failed {:#?}",
-        first(report.failed_in_rolling_restarts())
-    );
-    assert_clean(&findings, &history, &settings.histories);
-    assert!(
-        notes.unexpected.is_empty(),
-        "{} answers that no fault explains, as {:#?}",
-        notes.unexpected.len(),
-        first(&notes.unexpected)
-    );
-    struck.map(drop).and(audited).unwrap();
+    run.assert_clean(&settings.histories);
     assert!(
         report.acknowledged >= settings.acknowledged_min,
         "too little was written for the faults to mean anything"
     );
-    // Where there is one node only, nobody takes over.
     let noticed = report.failed_in_rolling_restarts();
-    assert!(
-        settings.machines.len() == 1 || noticed.is_empty(),
-        "clients noticed a rolling restart: {} requests failed, as {:#?}",
+    let told = format!(
+        "{} requests failed in rolling restarts, as {:#?}",
         noticed.len(),
-        first(noticed)
+        run::first(noticed)
     );
+    println!("{told}");
+    // Where there is one node only, nobody takes over.
+    assert!(settings.machines.len() == 1 || noticed.is_empty(), "{told}");
 }
 
-/// Enough of them to see what they are.
-fn first<T>(all: &[T]) -> &[T] {
-    &all[..all.len().min(3)]
-}
-
-async fn wait_until_served(settings: &Settings) {
-    let given_up = Instant::now() + START_TIME_MAX;
-    loop {
-        let machines = settings.machines.clone();
-        let are_well = move || machines.iter().all(|machine| machine.is_well());
-        if tokio::task::spawn_blocking(are_well).await.unwrap() {
-            return;
-        }
-        assert!(
-            Instant::now() < given_up,
-            "not every node is well after {START_TIME_MAX:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// The whole way, from a client's request to the verdict, must find a deployment out that loses what it acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_goes_back_in_time_is_found_out() {
+    let root_key = "the root key of this test";
+    let disk = Forgetful::of(Process::begin(root_key).unwrap());
+    let kill = Planned {
+        fault: Fault::Kill,
+        nodes: vec!["serve".to_owned()],
+        lasts: Duration::ZERO,
+        after: Duration::from_secs(2),
+    };
+    let schedule = Schedule(vec![kill.clone(), kill]);
+    let run = run(&[Arc::new(disk)], root_key, schedule, &mut Random::new(1)).await;
+    println!("\n{}", run.report());
+    for kind in [Kind::Lost, Kind::Unfound, Kind::Stale] {
+        assert!(run.findings.count(kind) > 0, "{kind:?}");
     }
 }
-
-/// Fails with the first violations, and leaves the whole history behind.
-fn assert_clean(findings: &Findings, history: &History, folder: &Path) {
-    if findings.is_clean() {
-        return;
-    }
-    let path = folder.join(format!("sealdex-history-{}.jsonl", std::process::id()));
-    history.write(&path).unwrap();
-    let told: String = findings
-        .violations
-        .iter()
-        .take(5)
-        .map(ToString::to_string)
-        .collect();
-    panic!(
-        "{} violations, {} undecided; the history is in {}\n{told}",
-        findings.violations.len(),
-        findings.undecided.len(),
-        path.display()
-    );
-}
-
-/// Nodes that are there but not well by then never will be.
-const START_TIME_MAX: Duration = Duration::from_secs(60);

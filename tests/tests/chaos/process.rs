@@ -5,6 +5,7 @@ use sealdex_tests::server::binary;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,11 @@ impl Process {
         };
         process.start()?;
         Ok(process)
+    }
+
+    /// The folder with its `data` and its log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
