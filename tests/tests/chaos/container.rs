@@ -27,6 +27,13 @@ struct Peers {
     aliases: Vec<String>,
 }
 
+impl Peers {
+    /// Where those are who are cut off together.
+    fn island(&self) -> String {
+        format!("{}-island", self.network)
+    }
+}
+
 impl Container {
     /// The embedded default in a container of `image`, on a network of its own, with nothing on its disk.
     pub fn begin(image: &str, root_key: &str) -> Result<Self, String> {
@@ -139,7 +146,7 @@ impl Machine for Container {
     fn cut(&self) -> Done {
         let peers = self.peers()?;
         docker(&["network", "disconnect", &peers.network, &self.id])?;
-        let island = format!("{}-island", peers.network);
+        let island = peers.island();
         if docker(&["network", "inspect", &island]).is_err() {
             docker(&["network", "create", "--internal", &island])?;
         }
@@ -148,12 +155,10 @@ impl Machine for Container {
 
     fn mend(&self) -> Done {
         let peers = self.peers()?;
-        docker(&[
-            "network",
-            "disconnect",
-            &format!("{}-island", peers.network),
-            &self.id,
-        ])?;
+        let island = peers.island();
+        docker(&["network", "disconnect", &island, &self.id])?;
+        // Docker refuses while others are on it; the last one to leave takes it away.
+        let _ = docker(&["network", "rm", &island]);
         self.connect(&peers.network)
     }
 
