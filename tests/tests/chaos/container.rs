@@ -63,6 +63,21 @@ impl Container {
             .collect()
     }
 
+    /// A node that clients do not reach.
+    pub fn of_peers(inspected: &Value, peers: &str) -> Result<Self, String> {
+        Self::of(inspected, "", Some(peers))
+    }
+
+    /// What Docker calls it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The network on which nodes reach each other.
+    pub fn network_of_peers(&self) -> Result<&str, String> {
+        Ok(&self.peers()?.network)
+    }
+
     fn of(inspected: &Value, clients: &str, peers: Option<&str>) -> Result<Self, String> {
         let id = text(&inspected["Id"]);
         let role = match inspected["Config"]["Cmd"][0].as_str() {

@@ -7,6 +7,7 @@ mod clients;
 mod container;
 mod docker;
 mod forgetful;
+mod guest;
 mod machine;
 mod nemesis;
 mod process;
@@ -34,14 +35,25 @@ async fn no_client_sees_what_a_correct_deployment_could_not_show() {
         .unwrap();
     let machines = settings.machines.iter();
     let nodes = machines.map(|machine| (machine.name().to_owned(), machine.role()));
-    let schedule = Schedule::draw(&Nodes(nodes.collect()), settings.time, &mut random);
+    let nodes = Nodes {
+        nodes: nodes.collect(),
+        guest: settings.guest.as_ref().map(|guest| guest.name().to_owned()),
+    };
+    let schedule = Schedule::draw(&nodes, settings.time, &mut random);
     println!(
         "{} faults in {:?}:\n{schedule}",
         schedule.0.len(),
         schedule.time()
     );
 
-    let run = run(&settings.machines, &settings.root_key, schedule, &mut random).await;
+    let run = run(
+        &settings.machines,
+        settings.guest,
+        &settings.root_key,
+        schedule,
+        &mut random,
+    )
+    .await;
     let report = run.report();
     println!("\n{report}");
     run.assert_clean(&settings.histories);
@@ -72,7 +84,7 @@ async fn a_disk_that_goes_back_in_time_is_found_out() {
         after: Duration::from_secs(2),
     };
     let schedule = Schedule(vec![kill.clone(), kill]);
-    let run = run(&[Arc::new(disk)], root_key, schedule, &mut Random::new(1)).await;
+    let run = run(&[Arc::new(disk)], None, root_key, schedule, &mut Random::new(1)).await;
     println!("\n{}", run.report());
     for kind in [Kind::Lost, Kind::Unfound, Kind::Stale] {
         assert!(run.findings.count(kind) > 0, "{kind:?}");

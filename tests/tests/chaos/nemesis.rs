@@ -1,5 +1,6 @@
 //! Does to a deployment what the schedule says, and waits each time until it is whole again.
 
+use super::guest::Guest;
 use super::machine::{Done, Machine};
 use super::schedule::{Fault, Planned, Schedule};
 use sealdex_tests::history::{Moment, Recorder};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 /// Whoever breaks things.
 pub struct Nemesis {
     machines: Vec<Arc<dyn Machine>>,
+    guest: Option<Arc<Guest>>,
     recorder: Arc<Recorder>,
 }
 
@@ -26,9 +28,10 @@ pub struct Struck {
 
 impl Nemesis {
     /// A nemesis of these nodes, on the clock of a history.
-    pub fn new(machines: &[Arc<dyn Machine>], recorder: &Arc<Recorder>) -> Self {
+    pub fn new(machines: &[Arc<dyn Machine>], guest: Option<Arc<Guest>>, recorder: &Arc<Recorder>) -> Self {
         Self {
             machines: machines.to_vec(),
+            guest,
             recorder: recorder.clone(),
         }
     }
@@ -101,19 +104,29 @@ impl Nemesis {
                 machine.start()?;
                 self.wait_until_all_are_well()
             }),
+            Fault::Guest => {
+                let guest = self.guest.as_ref().ok_or("there is no guest")?.come()?;
+                wait_until_well([&guest as &dyn Machine].into_iter())?;
+                std::thread::sleep(planned.lasts);
+                Guest::go(&guest)
+            }
         }
     }
 
     fn wait_until_all_are_well(&self) -> Done {
-        let given_up = Instant::now() + RECOVERY_TIME_MAX;
-        while let Some(ill) = self.machines.iter().find(|machine| !machine.is_well()) {
-            if Instant::now() > given_up {
-                return Err(format!("{} is not well after {RECOVERY_TIME_MAX:?}", ill.name()));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        wait_until_well(self.machines.iter().map(AsRef::as_ref))
     }
+}
+
+fn wait_until_well<'a>(machines: impl Iterator<Item = &'a dyn Machine> + Clone) -> Done {
+    let given_up = Instant::now() + RECOVERY_TIME_MAX;
+    while let Some(ill) = machines.clone().find(|machine| !machine.is_well()) {
+        if Instant::now() > given_up {
+            return Err(format!("{} is not well after {RECOVERY_TIME_MAX:?}", ill.name()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 /// A node that is not back by then will not come back by itself.

@@ -1,6 +1,7 @@
 //! One run: clients at work, faults, a last look at everything, and the verdict.
 
 use super::clients::{Notes, Work, audit};
+use super::guest::Guest;
 use super::machine::Machine;
 use super::nemesis::{Nemesis, Struck};
 use super::report::Report;
@@ -25,6 +26,7 @@ pub struct Run {
 /// Puts a deployment under load, does to it what the schedule says, and judges what its clients saw.
 pub async fn run(
     machines: &[Arc<dyn Machine>],
+    guest: Option<Arc<Guest>>,
     root_key: &str,
     schedule: Schedule,
     random: &mut Random,
@@ -36,7 +38,7 @@ pub async fn run(
         .await
         .expect("a deployment that is well serves");
     let clients = work.start(random);
-    let struck = Nemesis::new(machines, &recorder).run(schedule).await;
+    let struck = Nemesis::new(machines, guest, &recorder).run(schedule).await;
     work.end();
     clients.join_all().await;
     let audited = audit(&work).await;

@@ -36,14 +36,21 @@ pub enum Fault {
     RollingRestart,
     /// They are killed, and started with empty disks.
     Wipe,
+    /// A node joins, stays, and is gone for good.
+    Guest,
 }
 
-/// The nodes of a deployment by what they are.
-pub struct Nodes(pub Vec<(String, Role)>);
+/// What there is to strike.
+pub struct Nodes {
+    /// The nodes of a deployment by what they are.
+    pub nodes: Vec<(String, Role)>,
+    /// The name of a node that may join.
+    pub guest: Option<String>,
+}
 
 impl Nodes {
     fn of(&self, role: Role) -> Vec<&str> {
-        let own = self.0.iter().filter(|(_, own)| *own == role);
+        let own = self.nodes.iter().filter(|(_, own)| *own == role);
         own.map(|(name, _)| name.as_str()).collect()
     }
 
@@ -55,12 +62,15 @@ impl Nodes {
             Fault::RestartAll,
             Fault::RollingRestart,
         ];
-        if self.0.len() > 1 {
+        if self.nodes.len() > 1 {
             faults.push(Fault::Cut);
         }
         // With fewer, the disk that is emptied is the only one, or the majority cannot do without it.
         if self.of(Role::Shard).len() >= 3 {
             faults.push(Fault::Wipe);
+        }
+        if self.guest.is_some() {
+            faults.push(Fault::Guest);
         }
         faults
     }
@@ -76,7 +86,7 @@ impl Nodes {
             }
         }
         if chosen.is_empty() {
-            chosen.push(self.0[random.below(self.0.len())].0.clone());
+            chosen.push(self.nodes[random.below(self.nodes.len())].0.clone());
         }
         chosen.sort();
         chosen
@@ -111,7 +121,7 @@ impl Schedule {
 
 impl Planned {
     fn draw(fault: Fault, nodes: &Nodes, random: &mut Random) -> Self {
-        let all = || nodes.0.iter().map(|(name, _)| name.clone()).collect();
+        let all = || nodes.nodes.iter().map(|(name, _)| name.clone()).collect();
         let nodes = match fault {
             Fault::Kill | Fault::Pause | Fault::Cut => nodes.some(random),
             Fault::RestartAll | Fault::RollingRestart => all(),
@@ -119,11 +129,14 @@ impl Planned {
                 let shards = nodes.of(Role::Shard);
                 vec![shards[random.below(shards.len())].to_owned()]
             }
+            Fault::Guest => nodes.guest.iter().cloned().collect(),
         };
         let milliseconds = match fault {
             // Some come back before anybody noticed.
             Fault::Kill | Fault::Wipe => 20 + random.below(5_000),
             Fault::Pause | Fault::Cut => 200 + random.below(8_000),
+            // Long enough for some partitions to move there.
+            Fault::Guest => 5_000 + random.below(10_000),
             Fault::RestartAll | Fault::RollingRestart => 0,
         };
         Self {
@@ -163,11 +176,12 @@ mod tests {
 
     fn six() -> Nodes {
         let names = |role, prefix: &'static str| (1..=3).map(move |i| (format!("{prefix}-{i}"), role));
-        Nodes(
-            names(Role::Coordinator, "coordinator")
+        Nodes {
+            nodes: names(Role::Coordinator, "coordinator")
                 .chain(names(Role::Shard, "shard"))
                 .collect(),
-        )
+            guest: Some("shard-4".to_owned()),
+        }
     }
 
     fn drawn(nodes: &Nodes, seed: u64) -> Schedule {
@@ -204,7 +218,10 @@ mod tests {
 
     #[test]
     fn a_lone_node_is_neither_cut_off_nor_emptied() {
-        let nodes = Nodes(vec![("serve".to_owned(), Role::Embedded)]);
+        let nodes = Nodes {
+            nodes: vec![("serve".to_owned(), Role::Embedded)],
+            guest: None,
+        };
         let schedule = drawn(&nodes, 1);
         assert!(schedule.0.iter().all(|planned| planned.nodes == ["serve"]));
         assert!(

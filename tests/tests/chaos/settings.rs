@@ -1,7 +1,8 @@
 //! Which deployment is put under stress for how long, as environment variables say.
 
 use super::container::Container;
-use super::machine::Machine;
+use super::guest::Guest;
+use super::machine::{Machine, Role};
 use super::process::Process;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The nodes.
     pub machines: Vec<Arc<dyn Machine>>,
+    /// A node that may join them.
+    pub guest: Option<Arc<Guest>>,
     /// What opens everything to clients.
     pub root_key: String,
     /// How long faults go on.
@@ -25,7 +28,8 @@ impl Settings {
     /// Starts or finds the nodes. `SEALDEX_CHAOS_DEPLOYMENT` is one of
     /// - `process` (the default): `sealdex serve` on loopback,
     /// - `container`: the same in a container of the image `SEALDEX_IMAGE`,
-    /// - `compose`: the running compose project `SEALDEX_CHAOS_PROJECT`, whose root key is in the file `SEALDEX_CHAOS_ROOT_KEY`.
+    /// - `compose`: the running compose project `SEALDEX_CHAOS_PROJECT`, whose root key is in the file `SEALDEX_CHAOS_ROOT_KEY`. A node
+    ///   named `SEALDEX_CHAOS_GUEST` joins it now and then if there is a certificate for it.
     pub fn from_environment() -> Result<Self, String> {
         let given = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         let number = |name: &str, default: &str| {
@@ -33,6 +37,7 @@ impl Settings {
             text.parse::<usize>()
                 .map_err(|_| format!("{name} is {text}; it must be a number"))
         };
+        let mut guest = None;
         let mut root_key = "the root key of this test".to_owned();
         let machines = match given("SEALDEX_CHAOS_DEPLOYMENT", "process").as_str() {
             "process" => vec![shared(Process::begin(&root_key)?)],
@@ -46,6 +51,9 @@ impl Settings {
                 root_key = read.trim().to_owned();
                 let nodes =
                     Container::of_project(&given("SEALDEX_CHAOS_PROJECT", "sealdex"), "clients", "peers")?;
+                if let Some(shard) = nodes.iter().find(|node| node.role() == Role::Shard) {
+                    guest = Guest::like(shard, &given("SEALDEX_CHAOS_GUEST", "shard-4"))?.map(Arc::new);
+                }
                 nodes.into_iter().map(shared).collect()
             }
             other => {
@@ -59,6 +67,7 @@ impl Settings {
         }
         Ok(Self {
             machines,
+            guest,
             root_key,
             time: Duration::from_secs(number("SEALDEX_CHAOS_SECONDS", "20")? as u64),
             acknowledged_min: number("SEALDEX_CHAOS_WRITES_MIN", "500")?,
