@@ -1,10 +1,11 @@
 //! The figures of a run.
 
 use super::clients::{Notes, Outcome, Request};
+use super::machine::Role;
 use super::nemesis::Struck;
 use super::schedule::Fault;
 use sealdex_tests::history::{Call, Effect, Findings, History, Kind, Moment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ pub struct Report {
     /// Registers and steps judged.
     judged: (usize, usize),
     violations: BTreeMap<&'static str, usize>,
-    faults: BTreeMap<Fault, Figures>,
+    /// By what was done to which kinds of nodes.
+    faults: BTreeMap<(Fault, BTreeSet<Role>), Figures>,
     failed: usize,
 }
 
@@ -37,9 +39,10 @@ struct Figures {
 impl Report {
     /// Counts it all up.
     pub fn of(history: &History, findings: &Findings, notes: &Notes, struck: &[Struck]) -> Self {
-        let mut faults: BTreeMap<Fault, Figures> = BTreeMap::new();
+        let mut faults: BTreeMap<(Fault, BTreeSet<Role>), Figures> = BTreeMap::new();
         for one in struck {
-            faults.entry(one.planned.fault).or_default().add(one, notes);
+            let kind = (one.planned.fault, one.planned.roles.clone());
+            faults.entry(kind).or_default().add(one, notes);
         }
         Self {
             operations: history.0.len(),
@@ -59,9 +62,14 @@ impl Report {
     }
 
     /// Why requests failed while nodes were restarted one after another.
-    pub fn failed_in_rolling_restarts(&self) -> &[String] {
-        let figures = self.faults.get(&Fault::RollingRestart);
-        figures.map_or(&[], |figures| &figures.failed)
+    pub fn failed_in_rolling_restarts(&self) -> Vec<&str> {
+        let restarts = self
+            .faults
+            .iter()
+            .filter(|((fault, _), _)| *fault == Fault::RollingRestart);
+        restarts
+            .flat_map(|(_, figures)| figures.failed.iter().map(String::as_str))
+            .collect()
     }
 }
 
@@ -115,6 +123,14 @@ fn acknowledged(call: &Call) -> usize {
     }
 }
 
+fn told(roles: &BTreeSet<Role>) -> String {
+    let names: Vec<String> = roles
+        .iter()
+        .map(|role| format!("{role:?}").to_lowercase())
+        .collect();
+    names.join("+")
+}
+
 /// The value below which `percent` of a hundred lie; zero of nothing.
 fn percentile(values: &[Duration], percent: usize) -> Duration {
     let mut sorted = values.to_vec();
@@ -142,14 +158,14 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "fault            times   writes stop: probes      p50      p99  longest   well after   requests   failed"
+            "fault                       times   writes stop: probes      p50      p99  longest   well after   requests   failed"
         )?;
-        for (fault, figures) in &self.faults {
+        for ((fault, roles), figures) in &self.faults {
             let outage = |percent| percentile(&figures.outages, percent).as_secs_f64();
             writeln!(
                 f,
-                "{:<15} {:>6} {:>21} {:>6.2} s {:>6.2} s {:>6.2} s {:>10.2} s {:>10} {:>8}",
-                format!("{fault:?}"),
+                "{:<26} {:>6} {:>21} {:>6.2} s {:>6.2} s {:>6.2} s {:>10.2} s {:>10} {:>8}",
+                format!("{fault:?} {}", told(roles)),
                 figures.count,
                 figures.outages.len(),
                 outage(50),

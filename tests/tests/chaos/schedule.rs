@@ -2,6 +2,7 @@
 
 use super::machine::Role;
 use sealdex_tests::random::Random;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Planned {
     pub fault: Fault,
     /// The nodes that it is done to.
     pub nodes: Vec<String>,
+    /// What they are.
+    pub roles: BTreeSet<Role>,
     /// How long it lasts.
     pub lasts: Duration,
     /// How long all is well before it.
@@ -120,16 +123,17 @@ impl Schedule {
 }
 
 impl Planned {
-    fn draw(fault: Fault, nodes: &Nodes, random: &mut Random) -> Self {
-        let all = || nodes.nodes.iter().map(|(name, _)| name.clone()).collect();
-        let nodes = match fault {
-            Fault::Kill | Fault::Pause | Fault::Cut => nodes.some(random),
-            Fault::RestartAll | Fault::RollingRestart => all(),
+    fn draw(fault: Fault, all: &Nodes, random: &mut Random) -> Self {
+        let nodes: Vec<String> = match fault {
+            Fault::Kill | Fault::Pause | Fault::Cut => all.some(random),
+            Fault::RestartAll | Fault::RollingRestart => {
+                all.nodes.iter().map(|(name, _)| name.clone()).collect()
+            }
             Fault::Wipe => {
-                let shards = nodes.of(Role::Shard);
+                let shards = all.of(Role::Shard);
                 vec![shards[random.below(shards.len())].to_owned()]
             }
-            Fault::Guest => nodes.guest.iter().cloned().collect(),
+            Fault::Guest => all.guest.iter().cloned().collect(),
         };
         let milliseconds = match fault {
             // Some come back before anybody noticed.
@@ -139,8 +143,10 @@ impl Planned {
             Fault::Guest => 5_000 + random.below(10_000),
             Fault::RestartAll | Fault::RollingRestart => 0,
         };
+        let struck = all.nodes.iter().filter(|(name, _)| nodes.contains(name));
         Self {
             fault,
+            roles: struck.map(|(_, role)| *role).collect(),
             nodes,
             lasts: Duration::from_millis(milliseconds as u64),
             after: Duration::from_millis(500 + random.below(2_500) as u64),

@@ -46,7 +46,10 @@ impl Settings {
                 &root_key,
             )?)],
             "compose" => {
-                let path = given("SEALDEX_CHAOS_ROOT_KEY", "deploy/compose/run/root-key");
+                let path = given(
+                    "SEALDEX_CHAOS_ROOT_KEY",
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose/run/root-key"),
+                );
                 let read = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
                 root_key = read.trim().to_owned();
                 let nodes =
