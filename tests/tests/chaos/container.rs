@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 
 /// A container that runs a node.
-pub struct Container {
+pub(crate) struct Container {
     id: String,
     name: String,
     role: Role,
@@ -36,7 +36,7 @@ impl Peers {
 
 impl Container {
     /// The embedded default in a container of `image`, on a network of its own, with nothing on its disk.
-    pub fn begin(image: &str, root_key: &str) -> Result<Self, String> {
+    pub(crate) fn begin(image: &str, root_key: &str) -> Result<Self, String> {
         let network = format!("sealdex-chaos-{}", std::process::id());
         docker(&["network", "create", &network])?;
         let root_key = format!("SEALDEX_ROOT_KEY={root_key}");
@@ -54,7 +54,7 @@ impl Container {
     }
 
     /// All nodes of a running compose project. `clients` and `peers` are the project's networks of clients and among nodes.
-    pub fn of_project(project: &str, clients: &str, peers: &str) -> Result<Vec<Self>, String> {
+    pub(crate) fn of_project(project: &str, clients: &str, peers: &str) -> Result<Vec<Self>, String> {
         let filter = format!("label=com.docker.compose.project={project}");
         let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])?;
         let (clients, peers) = (format!("{project}_{clients}"), format!("{project}_{peers}"));
@@ -64,17 +64,17 @@ impl Container {
     }
 
     /// A node that clients do not reach.
-    pub fn of_peers(inspected: &Value, peers: &str) -> Result<Self, String> {
+    pub(crate) fn of_peers(inspected: &Value, peers: &str) -> Result<Self, String> {
         Self::of(inspected, "", Some(peers))
     }
 
     /// What Docker calls it.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// The network on which nodes reach each other.
-    pub fn network_of_peers(&self) -> Result<&str, String> {
+    pub(crate) fn network_of_peers(&self) -> Result<&str, String> {
         Ok(&self.peers()?.network)
     }
 

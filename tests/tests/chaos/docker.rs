@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Runs `docker` with these arguments; returns what it printed.
-pub fn docker(arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("docker")
         .args(arguments)
         .output()
@@ -20,7 +20,7 @@ pub fn docker(arguments: &[&str]) -> Result<String, String> {
 }
 
 /// What `docker inspect` says of a container.
-pub fn inspect(container: &str) -> Result<Value, String> {
+pub(crate) fn inspect(container: &str) -> Result<Value, String> {
     let said = docker(&["inspect", "--type", "container", container])?;
     let list: Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
     Ok(list[0].clone())

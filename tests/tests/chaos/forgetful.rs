@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 /// The node.
-pub struct Forgetful(Process);
+pub(crate) struct Forgetful(Process);
 
 impl Forgetful {
     /// That process, from now on forgetful.
-    pub fn of(process: Process) -> Self {
+    pub(crate) fn of(process: Process) -> Self {
         Self(process)
     }
 

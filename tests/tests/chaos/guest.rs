@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// What such a node is made from: a node that is there. It differs in its name, its certificate and its empty disk.
-pub struct Guest {
+pub(crate) struct Guest {
     name: String,
     /// That node's container, name and network.
     like: (String, String, String),
@@ -15,7 +15,7 @@ pub struct Guest {
 
 impl Guest {
     /// A guest named `name`, like that node; `None` if there is no certificate of that name beside the node's own.
-    pub fn like(node: &Container, name: &str) -> Result<Option<Self>, String> {
+    pub(crate) fn like(node: &Container, name: &str) -> Result<Option<Self>, String> {
         let has_certificate =
             certificate(&inspect(node.id())?, name).is_ok_and(|path| Path::new(&path).exists());
         let network = node.network_of_peers()?.to_owned();
@@ -27,12 +27,12 @@ impl Guest {
     }
 
     /// Its name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Starts it on an empty disk.
-    pub fn come(&self) -> Result<Container, String> {
+    pub(crate) fn come(&self) -> Result<Container, String> {
         let (model, model_name, network) = &self.like;
         let model = inspect(model)?;
         let mut arguments: Vec<String> = [
@@ -79,7 +79,7 @@ impl Guest {
     }
 
     /// Takes it away with its disk.
-    pub fn go(guest: &Container) -> Done {
+    pub(crate) fn go(guest: &Container) -> Done {
         docker(&["rm", "-fv", guest.id()]).map(drop)
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 /// What can be done to a node. All of it blocks until it is done.
-pub trait Machine: Send + Sync {
+pub(crate) trait Machine: Send + Sync {
     /// Its name.
     fn name(&self) -> &str;
     /// What it is.
@@ -32,7 +32,7 @@ pub trait Machine: Send + Sync {
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub(crate) enum Role {
     /// Everything in one process.
     Embedded,
     /// Serves clients.
@@ -42,4 +42,4 @@ pub enum Role {
 }
 
 /// Why it could not be done.
-pub type Done = Result<(), String>;
+pub(crate) type Done = Result<(), String>;

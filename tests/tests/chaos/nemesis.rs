@@ -8,27 +8,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Whoever breaks things.
-pub struct Nemesis {
+pub(crate) struct Nemesis {
     machines: Vec<Arc<dyn Machine>>,
     guest: Option<Arc<Guest>>,
     recorder: Arc<Recorder>,
 }
 
 /// A fault that was.
-pub struct Struck {
+pub(crate) struct Struck {
     /// What was planned.
-    pub planned: Planned,
+    pub(crate) planned: Planned,
     /// When it began.
-    pub begin: Moment,
+    pub(crate) begin: Moment,
     /// When everything had been put right again, as far as that is the nemesis's work.
-    pub mended: Moment,
+    pub(crate) mended: Moment,
     /// When every node said that it was well.
-    pub well: Moment,
+    pub(crate) well: Moment,
 }
 
 impl Nemesis {
     /// A nemesis of these nodes, on the clock of a history.
-    pub fn new(machines: &[Arc<dyn Machine>], guest: Option<Arc<Guest>>, recorder: &Arc<Recorder>) -> Self {
+    pub(crate) fn new(
+        machines: &[Arc<dyn Machine>],
+        guest: Option<Arc<Guest>>,
+        recorder: &Arc<Recorder>,
+    ) -> Self {
         Self {
             machines: machines.to_vec(),
             guest,
@@ -37,7 +41,7 @@ impl Nemesis {
     }
 
     /// Runs the whole schedule. An error is a deployment that did not come back, or a fault that could not be done.
-    pub async fn run(self, schedule: Schedule) -> Result<Vec<Struck>, String> {
+    pub(crate) async fn run(self, schedule: Schedule) -> Result<Vec<Struck>, String> {
         let strike = move || {
             schedule
                 .0

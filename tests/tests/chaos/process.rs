@@ -12,7 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// The process and its data; both end with it.
-pub struct Process {
+pub(crate) struct Process {
     folder: TempDir,
     address: SocketAddr,
     root_key: String,
@@ -21,7 +21,7 @@ pub struct Process {
 
 impl Process {
     /// Starts it with nothing on its disk.
-    pub fn begin(root_key: &str) -> Result<Self, String> {
+    pub(crate) fn begin(root_key: &str) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("sealdex-chaos-").tempdir();
         // Free when it is asked; should another program take it meanwhile, the start fails and says so.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
@@ -36,7 +36,7 @@ impl Process {
     }
 
     /// The folder with its `data` and its log.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
@@ -153,7 +153,7 @@ impl Drop for Process {
 }
 
 /// Asks the health route, without the clients' patience.
-pub fn says_that_it_is_well(address: SocketAddr) -> std::io::Result<bool> {
+pub(crate) fn says_that_it_is_well(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     stream.write_all(b"GET /v1/health HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")?;

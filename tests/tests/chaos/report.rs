@@ -10,10 +10,10 @@ use std::fmt;
 use std::time::Duration;
 
 /// What a run showed.
-pub struct Report {
+pub(crate) struct Report {
     operations: usize,
     /// Items written or deleted with an acknowledgement.
-    pub acknowledged: usize,
+    pub(crate) acknowledged: usize,
     /// Registers and steps judged.
     judged: (usize, usize),
     violations: BTreeMap<&'static str, usize>,
@@ -38,7 +38,7 @@ struct Figures {
 
 impl Report {
     /// Counts it all up.
-    pub fn of(history: &History, findings: &Findings, notes: &Notes, struck: &[Struck]) -> Self {
+    pub(crate) fn of(history: &History, findings: &Findings, notes: &Notes, struck: &[Struck]) -> Self {
         let mut faults: BTreeMap<(Fault, BTreeSet<Role>), Figures> = BTreeMap::new();
         for one in struck {
             let kind = (one.planned.fault, one.planned.roles.clone());
@@ -62,7 +62,7 @@ impl Report {
     }
 
     /// Why requests failed while nodes were restarted one after another.
-    pub fn failed_in_rolling_restarts(&self) -> Vec<&str> {
+    pub(crate) fn failed_in_rolling_restarts(&self) -> Vec<&str> {
         let restarts = self
             .faults
             .iter()

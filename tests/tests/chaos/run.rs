@@ -14,17 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What came of a run.
-pub struct Run {
+pub(crate) struct Run {
     history: History,
     /// What is wrong with the history.
-    pub findings: Findings,
+    pub(crate) findings: Findings,
     notes: Notes,
     struck: Result<Vec<Struck>, String>,
     audited: Result<(), String>,
 }
 
 /// Puts a deployment under load, does to it what the schedule says, and judges what its clients saw.
-pub async fn run(
+pub(crate) async fn run(
     machines: &[Arc<dyn Machine>],
     guest: Option<Arc<Guest>>,
     root_key: &str,
@@ -54,13 +54,13 @@ pub async fn run(
 
 impl Run {
     /// The figures.
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let struck = self.struck.as_deref().unwrap_or_default();
         Report::of(&self.history, &self.findings, &self.notes, struck)
     }
 
     /// Fails the test if anything was wrong; then the history is left in `folder`.
-    pub fn assert_clean(&self, folder: &Path) {
+    pub(crate) fn assert_clean(&self, folder: &Path) {
         if !self.findings.is_clean() {
             let path = folder.join(format!("sealdex-history-{}.jsonl", std::process::id()));
             self.history
@@ -96,7 +96,7 @@ fn assert_done<T>(outcome: &Result<T, String>) {
 }
 
 /// Enough of them to see what they are.
-pub fn first<T: Debug>(all: &[T]) -> &[T] {
+pub(crate) fn first<T: Debug>(all: &[T]) -> &[T] {
     &all[..all.len().min(3)]
 }
 

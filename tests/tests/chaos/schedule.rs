@@ -7,26 +7,26 @@ use std::fmt;
 use std::time::Duration;
 
 /// The faults of a run, one after another.
-pub struct Schedule(pub Vec<Planned>);
+pub(crate) struct Schedule(pub Vec<Planned>);
 
 /// A fault that will be.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// What is done.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
     /// The nodes that it is done to.
-    pub nodes: Vec<String>,
+    pub(crate) nodes: Vec<String>,
     /// What they are.
-    pub roles: BTreeSet<Role>,
+    pub(crate) roles: BTreeSet<Role>,
     /// How long it lasts.
-    pub lasts: Duration,
+    pub(crate) lasts: Duration,
     /// How long all is well before it.
-    pub after: Duration,
+    pub(crate) after: Duration,
 }
 
 /// What can be done to nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// They are killed, and started again with what is on their disks.
     Kill,
     /// They are held still, and go on where they were.
@@ -44,11 +44,11 @@ pub enum Fault {
 }
 
 /// What there is to strike.
-pub struct Nodes {
+pub(crate) struct Nodes {
     /// The nodes of a deployment by what they are.
-    pub nodes: Vec<(String, Role)>,
+    pub(crate) nodes: Vec<(String, Role)>,
     /// The name of a node that may join.
-    pub guest: Option<String>,
+    pub(crate) guest: Option<String>,
 }
 
 impl Nodes {
@@ -98,7 +98,7 @@ impl Nodes {
 
 impl Schedule {
     /// Faults for about `time`, each kind as often as any other.
-    pub fn draw(nodes: &Nodes, time: Duration, random: &mut Random) -> Self {
+    pub(crate) fn draw(nodes: &Nodes, time: Duration, random: &mut Random) -> Self {
         let mut planned = Vec::new();
         let mut left = time;
         let mut kinds = Vec::new();
@@ -117,7 +117,7 @@ impl Schedule {
     }
 
     /// How long it takes if everything is at once as it should be.
-    pub fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         self.0.iter().map(|planned| planned.lasts + planned.after).sum()
     }
 }

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a run is made of.
-pub struct Settings {
+pub(crate) struct Settings {
     /// The nodes.
-    pub machines: Vec<Arc<dyn Machine>>,
+    pub(crate) machines: Vec<Arc<dyn Machine>>,
     /// A node that may join them.
-    pub guest: Option<Arc<Guest>>,
+    pub(crate) guest: Option<Arc<Guest>>,
     /// What opens everything to clients.
-    pub root_key: String,
+    pub(crate) root_key: String,
     /// How long faults go on.
-    pub time: Duration,
+    pub(crate) time: Duration,
     /// How many writes must be acknowledged for the run to say anything.
-    pub acknowledged_min: usize,
+    pub(crate) acknowledged_min: usize,
     /// Where a history goes that shows a violation.
-    pub histories: PathBuf,
+    pub(crate) histories: PathBuf,
 }
 
 impl Settings {
@@ -30,7 +30,7 @@ impl Settings {
     /// - `container`: the same in a container of the image `SEALDEX_IMAGE`,
     /// - `compose`: the running compose project `SEALDEX_CHAOS_PROJECT`, whose root key is in the file `SEALDEX_CHAOS_ROOT_KEY`. A node
     ///   named `SEALDEX_CHAOS_GUEST` joins it now and then if there is a certificate for it.
-    pub fn from_environment() -> Result<Self, String> {
+    pub(crate) fn from_environment() -> Result<Self, String> {
         let given = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         let number = |name: &str, default: &str| {
             let text = given(name, default);

@@ -4,7 +4,7 @@ use sealdex_tests::history::{Act, Moment, Seen, State, Step, Token};
 use sealdex_tests::random::Random;
 
 /// Up to seven steps that began and ended at random, and saw something at random.
-pub fn random_steps(random: &mut Random) -> Vec<Step> {
+pub(crate) fn random_steps(random: &mut Random) -> Vec<Step> {
     let count = 1 + random.below(7);
     let mut steps: Vec<Step> = (0..count).map(|i| random_step(i as u64, random)).collect();
     steps.sort_by_key(|step| step.begin);
@@ -37,7 +37,7 @@ fn random_step(number: u64, random: &mut Random) -> Step {
 }
 
 /// True if some order of all answered steps and any of the open ones explains what was seen.
-pub fn is_possible(steps: &[Step]) -> bool {
+pub(crate) fn is_possible(steps: &[Step]) -> bool {
     let mut rest = steps.to_vec();
     is_possible_from(&mut rest, None)
 }

@@ -6,22 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How much happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Clients that work at the same time.
-    pub clients: u32,
+    pub(crate) clients: u32,
     /// Ids that they share.
-    pub ids: u32,
+    pub(crate) ids: u32,
     /// Operations in all.
-    pub operations: usize,
+    pub(crate) operations: usize,
     /// How many in a hundred get no answer.
-    pub unanswered: usize,
+    pub(crate) unanswered: usize,
     /// How many in ten thousand list everything.
-    pub lists: usize,
+    pub(crate) lists: usize,
 }
 
 /// What may be wrong with a deployment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bug {
+pub(crate) enum Bug {
     /// A read is answered from a replica that is behind.
     StaleRead,
     /// An acknowledged write never happens.
@@ -46,7 +46,7 @@ pub enum Bug {
     Duplicate,
 }
 
-pub const BUGS: [Bug; 11] = [
+pub(crate) const BUGS: [Bug; 11] = [
     Bug::StaleRead,
     Bug::LostWrite,
     Bug::ForgottenTombstone,
@@ -61,7 +61,7 @@ pub const BUGS: [Bug; 11] = [
 ];
 
 /// The history of one run, which follows from shape, seed and bug alone.
-pub fn run(shape: Shape, seed: u64, bug: Option<Bug>) -> History {
+pub(crate) fn run(shape: Shape, seed: u64, bug: Option<Bug>) -> History {
     let mut model = Model {
         shape,
         bug,
@@ -317,15 +317,11 @@ impl Model {
             Call::Query {
                 wanted,
                 rows: Some(rows),
-            } => {
-                if state == Some(wanted.1) && !blind {
-                    rows.extend(std::iter::repeat_n((id, wanted.1), copies));
-                }
+            } if state == Some(wanted.1) && !blind => {
+                rows.extend(std::iter::repeat_n((id, wanted.1), copies));
             }
-            Call::List { ids: Some(ids) } => {
-                if state.is_some() && !left_out {
-                    ids.extend(std::iter::repeat_n(id, copies));
-                }
+            Call::List { ids: Some(ids) } if state.is_some() && !left_out => {
+                ids.extend(std::iter::repeat_n(id, copies));
             }
             _ => {}
         }

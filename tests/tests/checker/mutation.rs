@@ -5,7 +5,7 @@ use sealdex_tests::random::Random;
 
 /// What is made wrong.
 #[derive(Clone, Copy, Debug)]
-pub enum Mutation {
+pub(crate) enum Mutation {
     /// A get returns a version that was replaced before it began.
     Stale,
     /// A get does not return what was there all along.
@@ -24,7 +24,7 @@ pub enum Mutation {
     Revoked,
 }
 
-pub const MUTATIONS: [Mutation; 8] = [
+pub(crate) const MUTATIONS: [Mutation; 8] = [
     Mutation::Stale,
     Mutation::Lost,
     Mutation::Unlisted,
@@ -36,7 +36,7 @@ pub const MUTATIONS: [Mutation; 8] = [
 ];
 
 /// Makes one answer wrong; returns the register it is about, or `None` if the history holds no place for it.
-pub fn mutate(history: &mut History, mutation: Mutation, random: &mut Random) -> Option<Subject> {
+pub(crate) fn mutate(history: &mut History, mutation: Mutation, random: &mut Random) -> Option<Subject> {
     let first = random.below(history.0.len());
     for i in (first..history.0.len()).chain(0..first) {
         if let Some((call, subject)) = wrong(history, i, mutation) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads everything through every coordinator, into the history.
-pub async fn audit(work: &Arc<Work>) -> Result<(), String> {
+pub(crate) async fn audit(work: &Arc<Work>) -> Result<(), String> {
     let shared = (0..worker::IDS).map(|i| Id(i as u32));
     let ids: Vec<Id> = shared.chain((0..PROBES).map(probe::id)).collect();
     for coordinator in 0..work.coordinators.len() {

@@ -5,7 +5,7 @@ mod probe;
 mod users;
 mod worker;
 
-pub use audit::audit;
+pub(crate) use audit::audit;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -22,9 +22,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// What all clients of a run share.
-pub struct Work {
+pub(crate) struct Work {
     /// Where they take down what they do.
-    pub recorder: Arc<Recorder>,
+    pub(crate) recorder: Arc<Recorder>,
     coordinators: Vec<SocketAddr>,
     root_key: String,
     index_name: String,
@@ -38,28 +38,28 @@ pub struct Work {
 
 /// What is not part of the history.
 #[derive(Default)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// Every request.
-    pub requests: Vec<Request>,
+    pub(crate) requests: Vec<Request>,
     /// Of each probe, when its writes were acknowledged.
-    pub acknowledged: Vec<Vec<Moment>>,
+    pub(crate) acknowledged: Vec<Vec<Moment>>,
     /// Answers that no fault explains.
-    pub unexpected: Vec<String>,
+    pub(crate) unexpected: Vec<String>,
 }
 
 /// One request.
-pub struct Request {
+pub(crate) struct Request {
     /// When it began.
-    pub begin: Moment,
+    pub(crate) begin: Moment,
     /// When its client knew what became of it.
-    pub end: Moment,
+    pub(crate) end: Moment,
     /// What became of it.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
 }
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It was answered as it should be.
     Served,
     /// It was answered with an error of the server, or not at all.
@@ -69,7 +69,7 @@ pub enum Outcome {
 }
 
 /// What a client gets.
-pub enum Answer {
+pub(crate) enum Answer {
     /// An answer of the 200s.
     Served(Reply),
     /// An answer of the 400s: it had no effect.
@@ -81,7 +81,7 @@ pub enum Answer {
 }
 
 /// One client.
-pub struct Client {
+pub(crate) struct Client {
     number: u32,
     work: Arc<Work>,
     coordinators: Vec<Http>,
@@ -93,7 +93,7 @@ pub struct Client {
 
 impl Work {
     /// Makes the index that everybody will use.
-    pub async fn begin(
+    pub(crate) async fn begin(
         recorder: &Arc<Recorder>,
         coordinators: Vec<SocketAddr>,
         root_key: &str,
@@ -123,7 +123,7 @@ impl Work {
     }
 
     /// Sets all clients to work until [`Work::end`].
-    pub fn start(self: &Arc<Self>, random: &mut Random) -> JoinSet<()> {
+    pub(crate) fn start(self: &Arc<Self>, random: &mut Random) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         for _ in 0..WORKERS {
             tasks.spawn(worker::work(Client::new(self, random.word(), PATIENCE)));
@@ -148,12 +148,12 @@ impl Work {
     }
 
     /// Tells all clients to finish what they are at.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// What was noted so far.
-    pub fn notes(&self) -> MutexGuard<'_, Notes> {
+    pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
