@@ -46,21 +46,36 @@ impl Container {
             "-e",
             "SEALDEX_HOST=0.0.0.0",
         ];
-        let begin = ["run", "-d", "--network", &network, "-e", &root_key];
-        let id = docker(&[&begin[..], &options, &[image, "serve"]].concat())?;
+        let begin = [
+            "run",
+            "-d",
+            "--pull",
+            "never",
+            "--network",
+            &network,
+            "-e",
+            &root_key,
+        ];
+        let id = docker(&[&begin[..], &options, &[image, "serve"]].concat()).inspect_err(|_| {
+            // Nothing is on it, so nothing keeps Docker from taking it away.
+            let _ = docker(&["network", "rm", &network]);
+        })?;
         let mut container = Self::of(&inspect(&id)?, &network, None)?;
         container.is_ours = true;
         Ok(container)
     }
 
-    /// All nodes of a running compose project. `clients` and `peers` are the project's networks of clients and among nodes.
+    /// All nodes of a running compose project, by name. `clients` and `peers` are the project's networks of clients and among nodes.
     pub(crate) fn of_project(project: &str, clients: &str, peers: &str) -> Result<Vec<Self>, String> {
         let filter = format!("label=com.docker.compose.project={project}");
         let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])?;
         let (clients, peers) = (format!("{project}_{clients}"), format!("{project}_{peers}"));
-        ids.lines()
-            .map(|id| Self::of(&inspect(id)?, &clients, Some(&peers)))
-            .collect()
+        let nodes = ids
+            .lines()
+            .map(|id| Self::of(&inspect(id)?, &clients, Some(&peers)));
+        let mut nodes = nodes.collect::<Result<Vec<_>, String>>()?;
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(nodes)
     }
 
     /// A node that clients do not reach.

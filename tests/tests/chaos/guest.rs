@@ -37,6 +37,8 @@ impl Guest {
         let model = inspect(model)?;
         let mut arguments: Vec<String> = [
             "create",
+            "--pull",
+            "never",
             "--read-only",
             "--cap-drop",
             "ALL",
