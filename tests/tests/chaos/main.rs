@@ -47,6 +47,10 @@ async fn no_client_sees_what_a_correct_deployment_could_not_show() {
         schedule.time()
     );
 
+    assert!(
+        !schedule.0.is_empty(),
+        "SEALDEX_CHAOS_SECONDS leaves no time for a fault"
+    );
     let run = run(
         &settings.machines,
         settings.guest,
