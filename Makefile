@@ -2,7 +2,7 @@
 # make test    build, then every test
 # make verify  what must hold before a change lands; writes nothing in the checkout
 # make bench   the benchmark against a server started for it (ARGS="…" is passed on)
-# make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length
+# make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length, and faults of every kind in a deployment of containers
 # make deps    what the above need from outside: Debian packages, Python environments of the client tests
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -43,6 +43,13 @@ chaos: deps build
 	SEALDEX_CRASH_ROUNDS=$${SEALDEX_CRASH_ROUNDS:-200} SEALDEX_POWER_ROUNDS=$${SEALDEX_POWER_ROUNDS:-200} SEALDEX_FLIPS=$${SEALDEX_FLIPS:-1000} SEALDEX_ROTATION_ROUNDS=$${SEALDEX_ROTATION_ROUNDS:-50} SEALDEX_FUZZ_EXAMPLES=$${SEALDEX_FUZZ_EXAMPLES:-400} \
 	SEALDEX_TIMING_REQUESTS=$${SEALDEX_TIMING_REQUESTS:-50000} \
 		cargo test --release -p sealdex-tests --locked --test crash --test power --test corruption --test rotation --test compat --test timing -- --nocapture --test-threads=2
+	$(MAKE) chaos-deployment
+
+# Everything that clients of the deployment of `make up` see while its nodes are killed, paused, cut off, restarted, emptied and joined.
+.PHONY: chaos-deployment
+chaos-deployment: up
+	trap '$(MAKE) down' EXIT; SEALDEX_CHAOS_DEPLOYMENT=compose SEALDEX_CHAOS_SECONDS=$${SEALDEX_CHAOS_SECONDS:-900} SEALDEX_CHAOS_WRITES_MIN=$${SEALDEX_CHAOS_WRITES_MIN:-100000} \
+		cargo test --release -p sealdex-tests --locked --test chaos no_client -- --nocapture
 
 .PHONY: bench
 bench: build

@@ -34,9 +34,14 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// The request got no answer: whether it took effect is not known.
+/// The request got no answer: whether it took effect is not known, unless nothing of it was sent.
 #[derive(Debug)]
-pub struct Unanswered(pub String);
+pub struct Unanswered(
+    /// Why.
+    pub String,
+    /// False if nothing of it was sent: it had no effect and will have none.
+    pub bool,
+);
 
 impl Http {
     /// A client of `address`; connects when first used.
@@ -92,23 +97,61 @@ impl Http {
 
     /// Sends any bytes, declared as JSON.
     pub async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, Unanswered> {
-        let exchange = self.exchange(method, path, body);
-        match tokio::time::timeout(ANSWER_TIME_MAX, exchange).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(Unanswered(error.to_string())),
-            Err(_) => Err(Unanswered(format!(
-                "no answer to {path} within {ANSWER_TIME_MAX:?}"
-            ))),
+        self.send_within(ANSWER_TIME_MAX, method, path, body).await
+    }
+
+    /// The same with less patience, of which a quarter is for connecting; the connection of a request that took longer is closed.
+    pub async fn send_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Reply, Unanswered> {
+        let exchange = self.exchange(patience / 4, method, path, body);
+        match tokio::time::timeout(patience, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Unanswered(
+                format!("no answer to {path} within {patience:?}"),
+                true,
+            )),
         }
     }
 
     async fn exchange(
         &self,
+        connects_within: Duration,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-        let mut connection = self.connection().await?;
+    ) -> Result<Reply, Unanswered> {
+        let mut request = self.request(method, path, body)?;
+        loop {
+            let (mut connection, is_fresh) = self.connection(connects_within).await?;
+            match connection.try_send_request(request).await {
+                Ok(answer) => {
+                    let (head, incoming) = answer.into_parts();
+                    let body = incoming
+                        .collect()
+                        .await
+                        .map_err(|error| Unanswered(error.to_string(), true))?;
+                    self.idle.lock().push(connection);
+                    return Ok(Reply {
+                        status: head.status.as_u16(),
+                        headers: head.headers,
+                        body: body.to_bytes(),
+                    });
+                }
+                // A kept connection that the server had closed meanwhile: nothing of the request was sent.
+                Err(mut refused) => match refused.take_message() {
+                    Some(unsent) if !is_fresh => request = unsent,
+                    unsent => return Err(Unanswered(refused.into_error().to_string(), unsent.is_none())),
+                },
+            }
+        }
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Unanswered> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -119,27 +162,30 @@ impl Http {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body))?;
-        let (head, incoming) = connection.send_request(request).await?.into_parts();
-        let body = incoming.collect().await?.to_bytes();
-        self.idle.lock().push(connection);
-        Ok(Reply {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        })
+        request
+            .body(Full::new(body))
+            .map_err(|error| Unanswered(error.to_string(), false))
     }
 
-    async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+    /// A connection, and whether it was opened just now.
+    async fn connection(&self, within: Duration) -> Result<(SendRequest<Full<Bytes>>, bool), Unanswered> {
         loop {
             let Some(mut kept) = self.idle.lock().pop() else {
                 break;
             };
             if kept.ready().await.is_ok() {
-                return Ok(kept);
+                return Ok((kept, false));
             }
         }
         self.connected.fetch_add(1, Ordering::Relaxed);
+        match tokio::time::timeout(within, self.open()).await {
+            Ok(Ok(opened)) => Ok((opened, true)),
+            Ok(Err(error)) => Err(Unanswered(error.to_string(), false)),
+            Err(_) => Err(Unanswered(format!("no connection within {within:?}"), false)),
+        }
+    }
+
+    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
         let stream = match self.from {
             Some(from) => {
                 let socket = TcpSocket::new_v4()?;

@@ -2,13 +2,14 @@
 //!
 //! The harness starts the real `sealdex` binary on a free loopback port and talks to it as any client would: over HTTP, in the
 //! words of the REST contract. It knows nothing of the server's insides, storage or keys; of our crates it may use `sealdex-core`
-//! for limits and `sealdex-canary` to look for secrets. What judges the server's answers (`oracle`, `ledger`, `scanner`) is kept here with the tests that show that
+//! for limits and `sealdex-canary` to look for secrets. What judges the server's answers (`oracle`, `ledger`, `history`, `scanner`) is kept here with the tests that show that
 //! it can find fault.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod aws;
 pub mod command;
 pub mod fashion;
+pub mod history;
 pub mod http;
 pub mod index;
 pub mod item;
