@@ -5,6 +5,7 @@
 mod bench;
 mod client;
 mod connect;
+mod health;
 mod keys;
 mod progress;
 mod prove;
@@ -31,6 +32,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Measure a server over REST: ingest, training, recall against queries per second
     Bench(Box<bench::BenchArgs>),
+    /// Ask a node whether it is ready; the exit code tells
+    Health(health::HealthArgs),
     /// Tell who holds the keys of a server's indexes; exchange a key; revoke users
     Keys(Box<keys::KeysArgs>),
     /// Write secrets into a scratch index, and show that none of them can be read in a server's files
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             .and_then(|(args, config)| serve::run(args, &config))
             .map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
+        Command::Health(args) => health::start(args).map_err(|e| e.to_string()),
         Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),
         Command::Prove(args) => prove::start(*args).map_err(|e| e.to_string()),
     };
