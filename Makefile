@@ -91,6 +91,8 @@ deps-build:
 
 .PHONY: deps-deploy
 deps-deploy:
+	@missing="$(call MISSING,ca-certificates)"; \
+	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
 	@docker version >/dev/null || { echo "Docker is missing, or this user may not use it: install it, start it, join the group docker"; exit 1; }
 	@$(COMPOSE) version >/dev/null 2>&1 || { echo "installing: docker-compose"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q docker-compose; }
 

@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 coordinators=(coordinator-1 coordinator-2 coordinator-3)
 shards=(shard-1 shard-2 shard-3)
 ready_within_seconds=180
+sealdex=${SEALDEX:-sealdex}
 # Containers run as whoever owns run/, but never as root.
 owner=$(id -u)
 [ "$owner" != 0 ] || owner=10001
@@ -20,16 +21,25 @@ random() {
     head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'
 }
 
+# A certificate for a node, in a folder with nothing else in it but the authority's.
+certificate() {
+    local role=$1 node=$2
+    "$sealdex" certs node --dir run.new/authority --role "$role" --name "$node"
+    mkdir "run.new/certs/$node"
+    mv "run.new/authority/$node.crt" "run.new/authority/$node.key" "run.new/certs/$node/"
+    cp run.new/authority/ca.crt "run.new/certs/$node/"
+}
+
 # Everything that is secret, in run/, where Git does not look and other users do not come in.
 prepare() {
     [ ! -e run ] || return 0
-    local sealdex=${SEALDEX:-sealdex} node
+    local node
     umask 077
     rm -rf run.new
-    mkdir run.new
-    "$sealdex" certs init --dir run.new/certs
-    for node in "${coordinators[@]}"; do "$sealdex" certs node --dir run.new/certs --role coordinator --name "$node"; done
-    for node in "${shards[@]}"; do "$sealdex" certs node --dir run.new/certs --role shard --name "$node"; done
+    mkdir -p run.new/certs
+    "$sealdex" certs init --dir run.new/authority
+    for node in "${coordinators[@]}"; do certificate coordinator "$node"; done
+    for node in "${shards[@]}"; do certificate shard "$node"; done
     random >run.new/join-token
     random >run.new/root-key
     cat >run.new/sealdex.yaml <<YAML
@@ -37,16 +47,15 @@ prepare() {
 service:
   SEALDEX_ROOT_KEY: $(cat run.new/root-key)
 YAML
-    [ "$(id -u)" != 0 ] || chown -R "$owner:0" run.new/*
+    [ "$(id -u)" != 0 ] || chown -R "$owner:0" run.new/certs run.new/join-token run.new/sealdex.yaml
     mv run.new run
 }
 
 not_ready() {
-    local node state
-    for node in "${coordinators[@]}" "${shards[@]}"; do
-        state=$(docker inspect --format '{{.State.Health.Status}}' $(compose ps -q "$node")) || true
-        [ "$state" = healthy ] || echo "$node"
-    done
+    local ready
+    ready=$(docker ps --filter label=com.docker.compose.project=sealdex --filter health=healthy \
+        --format '{{.Label "com.docker.compose.service"}}')
+    printf '%s\n' "${coordinators[@]}" "${shards[@]}" | grep -vxF "$ready" || true
 }
 
 wait_until_ready() {

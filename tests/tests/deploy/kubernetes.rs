@@ -186,8 +186,9 @@ fn what_selects_pods_finds_them() {
             .map(|role| &overlay.object("StatefulSet", role)["spec"]["template"]["metadata"]["labels"])
             .collect();
         let selected = |selector: &Value| {
-            let wanted = selector.as_object().unwrap();
-            let all = |labels: &&&Value| wanted.iter().all(|(name, value)| labels[name] == *value);
+            // One without labels selects all.
+            let wanted = selector.as_object().into_iter().flatten();
+            let all = |labels: &&&Value| wanted.clone().all(|(name, value)| labels[name] == *value);
             pods.iter().filter(all).count()
         };
         for service in overlay.of_kind("Service") {
@@ -263,8 +264,13 @@ fn every_replica_has_its_certificate_and_its_peers() {
                 .map(|item| text(&item["path"]))
                 .collect();
             for replica in 0..replicas {
-                for file in ["ca.crt", "node.crt", "node.key"] {
-                    let path = format!("{role}-{replica}/{file}");
+                let name = format!("{role}-{replica}");
+                for file in ["ca", &name]
+                    .map(|of| format!("{of}.crt"))
+                    .into_iter()
+                    .chain([format!("{name}.key")])
+                {
+                    let path = format!("{name}/{file}");
                     assert!(paths.contains(path.as_str()), "{}: {path}", overlay.name);
                 }
             }
