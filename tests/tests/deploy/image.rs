@@ -84,7 +84,7 @@ fn the_binary_starts_from_what_is_in_it() {
     {
         let from = line
             .split_whitespace()
-            .find(|word| word.starts_with('/'))
+            .rfind(|word| word.starts_with('/'))
             .unwrap();
         assert!(from.starts_with(root.to_str().unwrap()), "{line}");
     }
