@@ -4,6 +4,11 @@
 # make bench   the benchmark against a server started for it (ARGS="…" is passed on)
 # make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length, and faults of every kind in a deployment of containers
 # make deps    what the above need from outside: Debian packages, Python environments of the client tests
+# make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length
+# make up      three coordinators and three shard nodes in containers; says where they are when they are ready
+# make down    takes them away again, data included; the image stays
+# make image   the container image, as SEALDEX_IMAGE (sealdex:latest)
+# make deps    what the above need from outside: Debian packages, Python environments of the tests
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -11,12 +16,15 @@ SHELL := bash
 # Outside the checkout, so that a fresh clone builds on what another one has built.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/sealdex/target
 export SEALDEX_VENVS ?= $(HOME)/.cache/sealdex
+export SEALDEX_IMAGE ?= sealdex:latest
 
 # RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings.
 PACKAGES := build-essential cmake libclang-dev pkg-config
 TEST_PACKAGES := curl python3 python3-venv
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 MISSING = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
+
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 # All features of all members, so that run, test and verify build every crate once and alike.
 BUILD := cargo build --release --workspace --bins --locked
@@ -55,6 +63,19 @@ chaos-deployment: up
 bench: build
 	exec $(CARGO_TARGET_DIR)/release/sealdex bench $(ARGS)
 
+.PHONY: image
+image: deps-deploy build
+	context=$$(mktemp -d) && trap 'rm -rf "$$context"' EXIT && \
+	deploy/docker/context.sh $(CARGO_TARGET_DIR)/release/sealdex $$context/image && docker build -q -t $(SEALDEX_IMAGE) $$context/image
+
+.PHONY: up
+up: image
+	COMPOSE="$(COMPOSE)" SEALDEX=$(CARGO_TARGET_DIR)/release/sealdex deploy/compose/deployment.sh up
+
+.PHONY: down
+down: deps-deploy
+	COMPOSE="$(COMPOSE)" deploy/compose/deployment.sh down
+
 .PHONY: fmt
 fmt:
 	cargo fmt --all
@@ -76,6 +97,13 @@ deps-build:
 	@missing="$(call MISSING,$(PACKAGES))"; \
 	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
 	@command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (rustup)"; exit 1; }
+
+.PHONY: deps-deploy
+deps-deploy:
+	@missing="$(call MISSING,ca-certificates)"; \
+	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
+	@docker version >/dev/null || { echo "Docker is missing, or this user may not use it: install it, start it, join the group docker"; exit 1; }
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "installing: docker-compose"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q docker-compose; }
 
 .PHONY: deps-test
 deps-test:

@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod client;
 mod connect;
+mod health;
 mod keys;
 mod node;
 mod process;
@@ -39,6 +40,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Make the certificates by which the nodes of a deployment know each other
     Certs(Box<certs::CertsArgs>),
+    /// Ask a node whether it is ready; the exit code tells
+    Health(health::HealthArgs),
     /// Tell who holds the keys of a server's indexes; exchange a key; revoke users
     Keys(Box<keys::KeysArgs>),
     /// Write secrets into a scratch index, and show that none of them can be read in a server's files
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Shard(args) => shard::run(*args).map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
         Command::Certs(args) => certs::start(*args).map_err(|e| e.to_string()),
+        Command::Health(args) => health::start(args).map_err(|e| e.to_string()),
         Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),
         Command::Prove(args) => prove::start(*args).map_err(|e| e.to_string()),
     };
