@@ -8,6 +8,7 @@ use crate::tests::{Disk, Ledger, Plants};
 use crate::{GroupId, Space};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
 use openraft::{RaftLogReader, StorageError};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -68,11 +69,9 @@ impl StoreBuilder<Types, LogStore, Applier, (TempDir, Files)> for Builder {
     }
 }
 
-#[test]
-fn openrafts_suite() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _runtime = runtime.enter();
-    Suite::test_all(Builder).unwrap();
+#[tokio::test]
+async fn openrafts_suite() {
+    Suite::test_all(Builder).await.unwrap();
 }
 
 fn id(term: u64, index: u64) -> LogId {
@@ -87,7 +86,7 @@ fn entry(term: u64, index: u64) -> Entry {
 }
 
 async fn append(log: &mut LogStore, entries: Vec<Entry>) {
-    let (flushed, done) = tokio::sync::oneshot::channel();
+    let (flushed, done) = Types::oneshot();
     log.append(entries, IOFlushed::signal(flushed)).await.unwrap();
     done.await.unwrap().unwrap();
 }

@@ -1,8 +1,6 @@
 //! The types that openraft is told to use. An entry's payload is bytes; a reply is whatever the state machine returned, and
 //! goes straight to the proposer that waits for it, on this node.
 
-#![expect(deprecated, reason = "the runtime's other name is that of one more crate")]
-
 use bytes::Bytes;
 use openraft::alias;
 use openraft::impls::{EmptyNode, InlineBatch, leader_id_std};
