@@ -59,9 +59,9 @@ async fn coordinator(catalog: &Path, twin: Twin) -> Coordinator {
 }
 
 fn item(n: usize) -> Item {
-    let vector = (0..DIMENSION)
-        .map(|d| ((n * 31 + d * 17) % 101) as f32 / 7.0)
-        .collect();
+    // No two alike: the modulus is a prime, and above every `n`.
+    let value = |d: usize| ((n * 7_919 + d * 104_729 + n * d * 31) % 10_007) as f32 / 700.0;
+    let vector = (0..DIMENSION).map(value).collect();
     Item::bare(format!("item-{n}"), vector)
         .with_metadata(json!({"n": n, "even": n % 2 == 0, "tag": format!("t{}", n % 5)}))
         .with_contents(format!("contents of {n}"))
@@ -114,6 +114,11 @@ async fn a_whole_life_of_an_index_is_the_same_over_the_wire() {
             format!("item-{n}")
         );
     }
+    // Every row becomes one of an older write, in many small blocks: folds are due.
+    for batch in items.chunks(30) {
+        index.upsert(batch).await;
+    }
+    folded(&coordinator.twin).await;
     index.delete(&["item-0".into(), "item-7".into()]).await;
     assert_eq!(index.count().await, 598);
     assert_ne!(
@@ -157,6 +162,16 @@ async fn a_whole_life_of_an_index_is_the_same_over_the_wire() {
     coordinator.twin.set_node(None);
     coordinator.service.stop().await;
     listening.stop().await;
+}
+
+async fn folded(twin: &Twin) {
+    for _ in 0..600 {
+        if twin.calls.lock().contains_key("fold") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nothing was folded within 30 s");
 }
 
 /// Seals everything again under another key epoch.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// The way to every node.
 pub(super) struct Link {
@@ -83,12 +83,16 @@ impl Asked {
     }
 }
 
-/// What an answer says. Why a node was not let in is for the operator's eyes.
+/// What an answer says. That a node does not let this one in is for an operator to mend; that one is away is found out by others too.
 pub(super) fn said<T>(node: NodeId, answer: Result<Response<T>, Status>) -> Result<T, ShardError> {
     answer.map(Response::into_inner).map_err(|status| {
         let error = error_of_status(&status);
-        if matches!(error, ShardError::Unreachable | ShardError::OutcomeUnknown) {
-            tracing::warn!(%node, code = ?status.code(), why = status.message(), "a shard node did not answer");
+        let (code, why) = (status.code(), status.message());
+        match code {
+            Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated => {
+                tracing::warn!(%node, ?code, why, "a shard node does not let this coordinator in");
+            }
+            _ => tracing::debug!(%node, ?code, why, %error, "a shard node refused or did not answer"),
         }
         error
     })
