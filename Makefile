@@ -3,8 +3,6 @@
 # make verify  what must hold before a change lands; writes nothing in the checkout
 # make bench   the benchmark against a server started for it (ARGS="…" is passed on)
 # make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length, and faults of every kind in a deployment of containers
-# make deps    what the above need from outside: Debian packages, Python environments of the client tests
-# make chaos   crashes, power cuts, damaged files, fuzzing and timing at full length
 # make up      three coordinators and three shard nodes in containers; says where they are when they are ready
 # make down    takes them away again, data included; the image stays
 # make image   the container image, as SEALDEX_IMAGE (sealdex:latest)
