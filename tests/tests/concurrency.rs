@@ -263,3 +263,60 @@ async fn an_item_that_is_being_replaced_is_found_under_a_filter_that_it_goes_on_
     };
     tokio::join!(write, read);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_writes_overtake_every_time_misses_nothing() {
+    const WRITERS: usize = 6;
+    const EACH: usize = 40;
+    let home = Home::new();
+    let server = home.start().await;
+    let mut random = Random::new(13);
+    let index = Index::create(
+        &server.http,
+        "overtaken",
+        &random.hex(32),
+        json!({"dimension": 16}),
+    )
+    .await;
+    let items: Vec<Item> = (0..WRITERS * EACH)
+        .map(|n| Item::bare(n.to_string(), random.vector(16)).with_metadata(json!({"kind": "wanted"})))
+        .collect();
+    index.upsert(&items).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Every item is asked for and written anew all the time, so that one of them always is between the moment it is
+    // found and the moment it is opened.
+    let writers: Vec<_> = items
+        .chunks(EACH)
+        .map(|share| {
+            let (index, stop, mut share) = (index.clone(), stop.clone(), share.to_vec());
+            tokio::spawn(async move {
+                for version in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // To and fro a little, so that an older version does not pass for the present one.
+                    let scale = if version % 2 == 0 { 1.001 } else { 1.0 / 1.001 };
+                    share
+                        .iter_mut()
+                        .flat_map(|item| &mut item.vector)
+                        .for_each(|x| *x *= scale);
+                    index.upsert(&share).await;
+                }
+            })
+        })
+        .collect();
+    for n in 0..150 {
+        let filter = if n % 2 == 0 {
+            json!({})
+        } else {
+            json!({"filters": {"kind": "wanted"}})
+        };
+        let hits = index.query(&items[n].vector, items.len(), filter).await;
+        assert_eq!(hits.len(), items.len(), "query {n} comes back short");
+        assert!(hits.is_sorted_by(|a, b| a.distance <= b.distance));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
