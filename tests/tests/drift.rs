@@ -23,8 +23,15 @@ struct Region {
 
 impl Region {
     fn new(seed: u64, rows: usize, place: f32, size: f32) -> Self {
-        let mut vectors = clumped(&mut Random::new(seed), rows + QUERIES, 40, DIMENSION);
-        vectors.iter_mut().flatten().for_each(|x| *x = place + size * *x);
+        let mut region = Self::of_clumps(seed, 40, rows);
+        let vectors = region.rows.iter_mut().chain(&mut region.queries);
+        vectors.flatten().for_each(|x| *x = place + size * *x);
+        region
+    }
+
+    /// Other seeds give clumps in other places.
+    fn of_clumps(seed: u64, clumps: usize, rows: usize) -> Self {
+        let mut vectors = clumped(&mut Random::new(seed), rows + QUERIES, clumps, DIMENSION);
         let queries = vectors.split_off(rows);
         Self {
             rows: vectors,
@@ -165,6 +172,33 @@ async fn what_lies_far_from_the_trained_data_is_found_at_once_and_learned() {
             after.iter().all(|recall| *recall >= 0.88),
             "{name}: {after:?} after that"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clumps_where_there_were_none_are_found_at_once_and_learned_when_they_are_many() {
+    for (name, clumps, rows, is_learned) in [("few", 3, 150, false), ("many", 40, 3_500, true)] {
+        let mut kept = Kept::new(name).await;
+        let old = Region::of_clumps(7, 40, 3_500);
+        kept.upsert(old.items("old")).await;
+        kept.index.train().await;
+        assert_eq!(kept.lists().await, 64);
+        let new = Region::of_clumps(8, clumps, rows);
+        kept.upsert(new.items("new")).await;
+        let at_once = [kept.recall(&new.queries).await, kept.recall(&old.queries).await];
+        kept.settle().await;
+        let lists = kept.lists().await;
+        let after = [kept.recall(&new.queries).await, kept.recall(&old.queries).await];
+        println!("{name}: recall of new and old {at_once:.3?} at once, {after:.3?} after, {lists} lists");
+        assert!(
+            at_once[0] >= 0.9 && after[0] >= 0.9,
+            "{name}: new {at_once:?} at once, {after:?} after"
+        );
+        assert!(
+            at_once[1] >= 0.88 && after[1] >= 0.88,
+            "{name}: old {at_once:?} at once, {after:?} after"
+        );
+        assert_eq!(lists, if is_learned { 128 } else { 64 }, "{name}");
     }
 }
 
