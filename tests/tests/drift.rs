@@ -31,7 +31,17 @@ impl Region {
 
     /// Other seeds give clumps in other places.
     fn of_clumps(seed: u64, clumps: usize, rows: usize) -> Self {
-        let mut vectors = clumped(&mut Random::new(seed), rows + QUERIES, clumps, DIMENSION);
+        Self::of_wider_clumps(seed, clumps, rows, 0.0)
+    }
+
+    /// Clumps with so much noise more.
+    fn of_wider_clumps(seed: u64, clumps: usize, rows: usize, noise: f32) -> Self {
+        let mut random = Random::new(seed);
+        let mut vectors = clumped(&mut random, rows + QUERIES, clumps, DIMENSION);
+        vectors
+            .iter_mut()
+            .flatten()
+            .for_each(|x| *x += noise * random.normal());
         let queries = vectors.split_off(rows);
         Self {
             rows: vectors,
@@ -177,28 +187,27 @@ async fn what_lies_far_from_the_trained_data_is_found_at_once_and_learned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clumps_where_there_were_none_are_found_at_once_and_learned_when_they_are_many() {
-    for (name, clumps, rows, is_learned) in [("few", 3, 150, false), ("many", 40, 3_500, true)] {
+    let few = Region::of_wider_clumps(8, 2, 120, 0.5);
+    let many = Region::of_clumps(8, 40, 3_500);
+    for (name, lists, new, learned) in [("few", 256, few, 256), ("many", 64, many, 128)] {
         let mut kept = Kept::new(name).await;
         let old = Region::of_clumps(7, 40, 3_500);
         kept.upsert(old.items("old")).await;
-        kept.index.train().await;
-        assert_eq!(kept.lists().await, 64);
-        let new = Region::of_clumps(8, clumps, rows);
+        kept.index.must("indexes/train", json!({"n_lists": lists})).await;
         kept.upsert(new.items("new")).await;
-        let at_once = [kept.recall(&new.queries).await, kept.recall(&old.queries).await];
-        kept.settle().await;
-        let lists = kept.lists().await;
-        let after = [kept.recall(&new.queries).await, kept.recall(&old.queries).await];
-        println!("{name}: recall of new and old {at_once:.3?} at once, {after:.3?} after, {lists} lists");
-        assert!(
-            at_once[0] >= 0.9 && after[0] >= 0.9,
-            "{name}: new {at_once:?} at once, {after:?} after"
-        );
-        assert!(
-            at_once[1] >= 0.88 && after[1] >= 0.88,
-            "{name}: old {at_once:?} at once, {after:?} after"
-        );
-        assert_eq!(lists, if is_learned { 128 } else { 64 }, "{name}");
+        let mut recalls = [[0.0; 2]; 2];
+        for of_new_and_old in &mut recalls {
+            for (recall, region) in of_new_and_old.iter_mut().zip([&new, &old]) {
+                *recall = kept.recall(&region.queries).await;
+            }
+            kept.settle().await;
+        }
+        println!("{name}: recall of new and old at once and later {recalls:.3?}");
+        for [new, old] in recalls {
+            assert!(new >= 0.9, "{name}: {recalls:?}");
+            assert!(old >= 0.88, "{name}: {recalls:?}");
+        }
+        assert_eq!(kept.lists().await, learned, "{name}");
     }
 }
 
