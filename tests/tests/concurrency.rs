@@ -4,10 +4,10 @@
 use sealdex_tests::fashion;
 use sealdex_tests::index::{Index, by_id};
 use sealdex_tests::item::Item;
-use sealdex_tests::oracle::{fault, nearest, recall};
+use sealdex_tests::oracle::{distance, fault, is_close, nearest, recall};
 use sealdex_tests::random::Random;
 use sealdex_tests::server::Home;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -262,4 +262,80 @@ async fn an_item_that_is_being_replaced_is_found_under_a_filter_that_it_goes_on_
         stop.store(true, Ordering::Relaxed);
     };
     tokio::join!(write, read);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_writes_overtake_every_time_misses_nothing() {
+    const WRITERS: usize = 6;
+    const EACH: usize = 10;
+    const TOP_K: usize = WRITERS * EACH + 10;
+    let home = Home::new();
+    let server = home.start().await;
+    let mut random = Random::new(13);
+    let settings = json!({"dimension": 4});
+    let index = Index::create(&server.http, "overtaken", &random.hex(32), settings).await;
+    let item = |id: String, vector| Item::bare(id, vector).with_metadata(json!({"kind": "wanted"}));
+    // To settle which of so many that tie come first takes a while, in which some of the others are written.
+    let tied: Vec<Item> = (0..4_000)
+        .map(|n| item(format!("tied{n}"), vec![1.0, 2.0, 3.0, 4.0]))
+        .collect();
+    let replaced: Vec<Item> = (0..WRITERS * EACH)
+        .map(|n| {
+            item(
+                format!("replaced{n}"),
+                random.vector(4).iter().map(|x| x / 100.0).collect(),
+            )
+        })
+        .collect();
+    index.upsert(&tied).await;
+    index.upsert(&replaced).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = replaced
+        .chunks(EACH)
+        .map(|share| {
+            let (index, stop, mut share) = (index.clone(), stop.clone(), share.to_vec());
+            tokio::spawn(async move {
+                for version in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let x = (version % 50) as f32 / 100.0;
+                    share.iter_mut().for_each(|item| item.vector[0] = x);
+                    index.upsert(&share).await;
+                }
+            })
+        })
+        .collect();
+    for filter in [json!({}), json!({"kind": "wanted"})] {
+        let queries = vec![[0.0; 4]; 40];
+        let query = json!({
+            "query_vectors": queries, "top_k": TOP_K, "filters": filter,
+            "include": ["distance", "vector", "metadata", "contents"],
+        });
+        let answer = index.must("vectors/query", query).await;
+        for hits in answer["results"].as_array().unwrap() {
+            check_hits_of_origin(hits.as_array().unwrap(), TOP_K);
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+}
+
+/// So many, in order, each with the distance of the vector that comes with it.
+fn check_hits_of_origin(hits: &[Value], expected: usize) {
+    assert_eq!(hits.len(), expected, "an answer is short");
+    let mut farthest = 0.0;
+    for hit in hits {
+        let item = Item::from_json(hit).unwrap();
+        let exact = distance("euclidean", &item.vector, &[0.0; 4]);
+        let told = hit["distance"].as_f64().unwrap();
+        assert!(
+            is_close(told, exact),
+            "{told}, not {exact}, that of the vector beside it"
+        );
+        assert!(told >= farthest, "an answer is out of order");
+        farthest = told;
+    }
 }

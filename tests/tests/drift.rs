@@ -23,8 +23,25 @@ struct Region {
 
 impl Region {
     fn new(seed: u64, rows: usize, place: f32, size: f32) -> Self {
-        let mut vectors = clumped(&mut Random::new(seed), rows + QUERIES, 40, DIMENSION);
-        vectors.iter_mut().flatten().for_each(|x| *x = place + size * *x);
+        let mut region = Self::of_clumps(seed, 40, rows);
+        let vectors = region.rows.iter_mut().chain(&mut region.queries);
+        vectors.flatten().for_each(|x| *x = place + size * *x);
+        region
+    }
+
+    /// Other seeds give clumps in other places.
+    fn of_clumps(seed: u64, clumps: usize, rows: usize) -> Self {
+        Self::of_wider_clumps(seed, clumps, rows, 0.0)
+    }
+
+    /// Clumps with so much noise more.
+    fn of_wider_clumps(seed: u64, clumps: usize, rows: usize, noise: f32) -> Self {
+        let mut random = Random::new(seed);
+        let mut vectors = clumped(&mut random, rows + QUERIES, clumps, DIMENSION);
+        vectors
+            .iter_mut()
+            .flatten()
+            .for_each(|x| *x += noise * random.normal());
         let queries = vectors.split_off(rows);
         Self {
             rows: vectors,
@@ -165,6 +182,32 @@ async fn what_lies_far_from_the_trained_data_is_found_at_once_and_learned() {
             after.iter().all(|recall| *recall >= 0.88),
             "{name}: {after:?} after that"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clumps_where_there_were_none_are_found_at_once_and_learned_when_they_are_many() {
+    let few = Region::of_wider_clumps(8, 2, 120, 0.5);
+    let many = Region::of_clumps(8, 40, 3_500);
+    for (name, lists, new, learned) in [("few", 256, few, 256), ("many", 64, many, 128)] {
+        let mut kept = Kept::new(name).await;
+        let old = Region::of_clumps(7, 40, 3_500);
+        kept.upsert(old.items("old")).await;
+        kept.index.must("indexes/train", json!({"n_lists": lists})).await;
+        kept.upsert(new.items("new")).await;
+        let mut recalls = [[0.0; 2]; 2];
+        for of_new_and_old in &mut recalls {
+            for (recall, region) in of_new_and_old.iter_mut().zip([&new, &old]) {
+                *recall = kept.recall(&region.queries).await;
+            }
+            kept.settle().await;
+        }
+        println!("{name}: recall of new and old at once and later {recalls:.3?}");
+        for [new, old] in recalls {
+            assert!(new >= 0.9, "{name}: {recalls:?}");
+            assert!(old >= 0.88, "{name}: {recalls:?}");
+        }
+        assert_eq!(kept.lists().await, learned, "{name}");
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A text is looked for raw, as UTF-16 of both endiannesses, in hex of both cases and in both base64 alphabets at their three
 //! alignments; any [`RUN_BYTES`] bytes of a form count. A vector is looked for as float16, float32 and float64 of both endiannesses,
-//! any 8 bytes in a row, and number by number as decimal text. Knows bytes and files; nothing of whose secrets they are.
+//! any [`vector_run_bytes`] in a row, and number by number as decimal text. Knows bytes and files; nothing of whose secrets they are.
 
 mod filter;
 mod forms;
@@ -17,6 +17,13 @@ use std::path::{Path, PathBuf};
 
 /// A run of so many bytes of a text's form is a find. Shorter runs would turn up in random bytes by chance.
 pub const RUN_BYTES: usize = 12;
+
+/// A run of so many bytes of a vector's form, whose numbers have `number_bytes` each, is a find: at least 8, and two
+/// numbers. One float64 alone is too little, for that of a float32 ends in 29 zero bits, and a few random bytes before
+/// or after zeros are nothing rare: every stored key with a small number in it has them.
+pub fn vector_run_bytes(number_bytes: usize) -> usize {
+    (2 * number_bytes).max(8)
+}
 
 /// A number's decimal text is looked for if it is at least so long.
 const DECIMAL_BYTES_MIN: usize = 10;
@@ -79,7 +86,7 @@ impl Scanner {
     pub fn add_vector(&mut self, what: &str, vector: &[f32]) {
         for (form, bytes, step) in vector_forms(vector) {
             let name = self.name(format!("{what} as {form}"));
-            for run in bytes.windows(8).step_by(step) {
+            for run in bytes.windows(vector_run_bytes(step)).step_by(step) {
                 self.add(run, name);
             }
         }

@@ -51,14 +51,15 @@ fn base64_of_a_longer_text_is_found_wherever_the_secret_stands_in_it() {
 }
 
 #[test]
-fn any_eight_bytes_of_a_planted_vector_are_found() {
+fn any_run_of_a_planted_vector_is_found() {
     let mut random = Random::new(3);
     let vector = random.vector(40);
     let mut scanner = Scanner::default();
     scanner.add_vector("vector", &vector);
     for (form, bytes, step) in vector_forms(&vector) {
-        for start in (0..bytes.len() - 8).step_by(step) {
-            let found = scanner.scan(&planted(&mut random, &bytes[start..start + 8]), 1);
+        let run = vector_run_bytes(step);
+        for start in (0..=bytes.len() - run).step_by(step) {
+            let found = scanner.scan(&planted(&mut random, &bytes[start..start + run]), 1);
             assert!(!found.is_empty(), "{form} from byte {start}");
         }
     }
@@ -122,4 +123,16 @@ fn a_folder_that_cannot_be_read_is_an_error_that_names_it() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("/absent/folder"), "{error}");
+}
+
+#[test]
+fn one_number_of_a_vector_is_no_find() {
+    let mut random = Random::new(5);
+    let vector = random.vector(40);
+    let mut scanner = Scanner::default();
+    scanner.add_vector("vector", &vector);
+    for (form, bytes, step) in vector_forms(&vector) {
+        let one = planted(&mut random, &bytes[..step]);
+        assert_eq!(scanner.scan(&one, 1), [], "{form}: such bytes come by chance");
+    }
 }

@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the version byte, which must be one of `known`.
-    pub(crate) fn version_of(&mut self, known: [u8; 2]) -> Result<u8, LayoutError> {
+    pub(crate) fn version_of(&mut self, known: &[u8]) -> Result<u8, LayoutError> {
         let version = self.u8()?;
         match known.contains(&version) {
             true => Ok(version),

@@ -51,17 +51,15 @@ impl<'m> CodedRows<'m> {
             .par_chunks_exact_mut(dimension)
             .zip(&rows)
             .for_each(|(out, row)| quantiser.prepare(row.vector, out));
-        let clusters = if model.model.trained {
-            model.model.assign(&prepared)
-        } else {
-            spread(model, &rows)
-        };
+        // What has no place to go by is spread by labels, which are pseudo-random.
+        let spread: Vec<u8> = rows.iter().map(|row| row.label.0[0]).collect();
+        let clusters = model.model.assign(&prepared, &spread);
         let codes: Vec<Vec<u8>> = prepared
             .par_chunks_exact(dimension)
             .zip(&clusters)
             .map(|(prepared, cluster)| {
                 let mut code = Vec::with_capacity(quantiser.row_bytes());
-                quantiser.encode(prepared, model.model.centroids.get(*cluster), &mut code);
+                model.model.encode(prepared, *cluster, &mut code);
                 code
             })
             .collect();
@@ -161,13 +159,6 @@ pub(crate) fn entry_of(index: IndexId, command: entry::Command) -> Entry {
         index: index.0,
         command: Some(command),
     }
-}
-
-/// An untrained generation has nothing to choose clusters by, so rows are spread by their labels.
-fn spread(model: &LoadedModel, rows: &[NewRow<'_, '_>]) -> Vec<ClusterNo> {
-    rows.iter()
-        .map(|row| ClusterNo(u32::from(row.label.0[0]) % model.model.clusters()))
-        .collect()
 }
 
 fn entries(

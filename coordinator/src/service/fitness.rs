@@ -1,6 +1,7 @@
-//! Whether a generation still fits the items that queries are after. Every query compares the order that codes gave its
-//! candidates with their true order, and sees how many of them are current; this counts those that were misled, and the
-//! rows that are dead. Knows nothing of what a query is about.
+//! Whether a generation still fits its items and what queries are after. Every query compares the order that codes gave
+//! its candidates with their true order, and sees how many of them are current; every write sees which of its rows lie
+//! where the generation has no cluster. This counts the queries that were misled, the rows that are dead, and the
+//! strays. Knows nothing of what a query is about.
 
 use sealdex_index::agreement;
 use sealdex_index::quantiser::Codec;
@@ -12,18 +13,24 @@ const MISLED_MIN: u32 = 16;
 /// Of so many queries one may be misled where codes fit, by chance.
 const ONE_IN: u32 = 10;
 
+/// Of so many items one may have strayed before clusters are learned anew, and of so many rows written: where clusters
+/// fit, one in a hundred strays by chance, however often items are written. Every query looks at all strays.
+const STRAYED_ONE_IN: u64 = 20;
+
 /// Candidates that count.
 const CANDIDATES: usize = 4_096;
 /// Of so many candidates one may be dead before clusters are folded for it.
 const DEAD_ONE_IN: usize = 5;
 
-/// The queries of late.
+/// The queries of late, and the writes since the generation was learned or the process began.
 #[derive(Default)]
 pub(crate) struct Fitness {
     queries: u32,
     misled: u32,
     candidates: usize,
     dead: usize,
+    written: u64,
+    strays: u64,
 }
 
 impl Fitness {
@@ -52,9 +59,20 @@ impl Fitness {
         littered
     }
 
-    /// Whether so many were misled that codes have to be learned anew.
-    pub(crate) fn is_lost(&self) -> bool {
+    /// Takes note of one write's rows, of which so many went to clusters of strays.
+    pub(crate) fn note_written(&mut self, rows: u64, strays: u64) {
+        self.written += rows;
+        self.strays += strays;
+    }
+
+    /// Whether so many queries were misled that codes have to be learned anew.
+    pub(crate) fn is_misleading(&self) -> bool {
         self.misled >= MISLED_MIN && self.misled >= self.queries / ONE_IN
+    }
+
+    /// Whether an index of so many items has to learn anew, for its queries' or its writes' sake.
+    pub(crate) fn is_unfit(&self, items: u64) -> bool {
+        self.is_misleading() || self.strays > items.max(self.written) / STRAYED_ONE_IN
     }
 }
 
@@ -73,8 +91,20 @@ mod tests {
         let mut fitness = Fitness::default();
         for _ in 0..1_000 {
             fitness.note(20, 1);
-            assert!(!fitness.is_lost());
+            assert!(!fitness.is_misleading());
         }
+    }
+
+    #[test]
+    fn a_few_strays_are_chance() {
+        let mut fitness = Fitness::default();
+        assert!(!fitness.is_unfit(0));
+        fitness.note_written(50, 50);
+        assert!(!fitness.is_unfit(1_000));
+        fitness.note_written(1, 1);
+        assert!(fitness.is_unfit(1_000) && !fitness.is_unfit(2_000));
+        fitness.note_written(5_000, 50);
+        assert!(!fitness.is_unfit(1_000), "items are written anew");
     }
 
     #[test]
@@ -93,10 +123,10 @@ mod tests {
     fn many_are_not_and_recent_ones_count_most() {
         let mut fitness = Fitness::default();
         (0..MISLED_MIN).for_each(|_| fitness.note(1, 1));
-        assert!(fitness.is_lost());
+        assert!(fitness.is_misleading());
         (0..40).for_each(|_| fitness.note(32, 0));
-        assert!(!fitness.is_lost());
+        assert!(!fitness.is_misleading());
         (0..10).for_each(|_| fitness.note(32, 30));
-        assert!(fitness.is_lost());
+        assert!(fitness.is_misleading());
     }
 }

@@ -225,15 +225,28 @@ impl Service {
     {
         for attempt in 1..=LOOKS_MAX {
             let _quiet = session.inbox.quiet(attempt).await;
-            let before = self.inbox(index, session).await?;
-            let found = ask().await?;
-            let after = self.inbox(index, session).await?;
-            let waited = Waited { before, after };
-            if !waited.may_have_missed() {
-                return Ok((found, waited));
+            if let Some(found) = self.beside_inbox_once(index, session, &ask).await? {
+                return Ok(found);
             }
         }
         Err(ShardError::Busy.into())
+    }
+
+    /// Asks the shards, and looks into the inbox before and after; `None` if that may have missed an item.
+    pub(crate) async fn beside_inbox_once<T, F>(
+        &self,
+        index: &OpenIndex,
+        session: &Arc<Session>,
+        ask: impl Fn() -> F,
+    ) -> Result<Option<(T, Waited)>, ServiceError>
+    where
+        F: Future<Output = Result<T, ServiceError>>,
+    {
+        let before = self.inbox(index, session).await?;
+        let found = ask().await?;
+        let after = self.inbox(index, session).await?;
+        let waited = Waited { before, after };
+        Ok((!waited.may_have_missed()).then_some((found, waited)))
     }
 
     pub(super) async fn look_into_inbox(

@@ -37,7 +37,7 @@ impl Service {
         let mut distinct = labels.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let fetch = || self.fetch_by_label(index, session, &distinct, wanted);
+        let fetch = || self.fetch_by_label(index, session, &distinct, wanted, GET_LESS);
         let (found, waited) = self.beside_inbox(index, session, fetch).await?;
         // An id may be asked for often.
         let mut answered = AnswerSize::new(GET_LESS);
@@ -127,13 +127,14 @@ impl Service {
         Ok(try_join_all(counts).await?.into_iter().sum())
     }
 
-    /// Opens items, each asked for once.
-    async fn fetch_by_label(
+    /// Opens items, each asked for once. `cure` is what can be done if they are too large together.
+    pub(super) async fn fetch_by_label(
         &self,
         index: &OpenIndex,
         session: &Session,
         labels: &[ItemLabel],
         fields: Fields,
+        cure: &'static str,
     ) -> Result<HashMap<ItemLabel, Fetched>, ServiceError> {
         let opening = Opening {
             session,
@@ -142,7 +143,7 @@ impl Service {
             items: labels.iter().map(|label| (*label, None)).collect(),
         };
         let mut found = HashMap::new();
-        let mut opened = AnswerSize::new(GET_LESS);
+        let mut opened = AnswerSize::new(cure);
         let take = |item: Fetched| {
             opened.add(&item)?;
             found.insert(item.label, item);

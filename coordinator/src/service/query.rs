@@ -93,16 +93,14 @@ impl Service {
             .await?;
         let answering = Answering {
             service: self,
+            index,
             record: &record,
             session,
             query,
             waited: &waited,
+            last,
         };
-        let answer = answering.answer(neighbours).await?;
-        if answer.overtaken && !last {
-            return Err(Interrupted::Overtaken);
-        }
-        Ok(answer.hits)
+        answering.answer(neighbours).await
     }
 }
 

@@ -72,14 +72,14 @@ pub(crate) struct Upkeep {
 pub(crate) struct LoadedModel {
     pub(crate) reference: ModelRef,
     pub(crate) model: Model,
-    /// The label of each cluster, by number.
+    /// The label of each cluster, by number; those of strays come last.
     pub(crate) labels: Vec<ClusterLabel>,
 }
 
 impl LoadedModel {
     pub(crate) fn new(model: Model, reference: ModelRef, labels: &LabelKeys) -> Self {
         let generation = model.generation;
-        let labels = (0..model.clusters())
+        let labels = (0..model.stray_clusters().end)
             .map(|n| labels.cluster(generation, ClusterNo(n)))
             .collect();
         Self {

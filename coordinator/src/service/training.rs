@@ -28,7 +28,7 @@ const FILL_PAGE: usize = 4096;
 /// Codes that are gathered before they are written as blocks, so that blocks are well filled.
 const FILL_CODE_BYTES: usize = 128 << 20;
 
-/// Codes that misled queries are learned anew once in this time, unless this part of the items came or went.
+/// A generation that does not fit is learned anew once in this time, unless this part of the items came or went.
 const RELEARN_PAUSE: Duration = Duration::from_secs(3_600);
 const RELEARN_CHANGE: u64 = 4;
 
@@ -37,7 +37,7 @@ const RELEARN_CHANGE: u64 = 4;
 pub(crate) struct Trainer {
     turn: tokio::sync::Mutex<()>,
     waiting: Mutex<Waiting>,
-    /// Of indexes whose codes were learned anew because they misled queries: when, and how many items there were.
+    /// Of indexes that were learned anew because they did not fit: when, and how many items there were.
     relearned: Mutex<HashMap<IndexId, (Instant, u64)>>,
 }
 
@@ -67,7 +67,7 @@ impl Trainer {
 }
 
 impl Trainer {
-    /// Whether codes that mislead may be learned again: not over and over for items that no codes serve.
+    /// Whether what does not fit may be learned again: not over and over for items that nothing learned serves.
     fn may_relearn(&self, index: IndexId, items: u64) -> bool {
         self.relearned.lock().get(&index).is_none_or(|(when, then)| {
             items.abs_diff(*then) >= then / RELEARN_CHANGE || when.elapsed() >= RELEARN_PAUSE
@@ -151,7 +151,7 @@ impl Service {
     pub(crate) async fn tend(self: &Arc<Self>, index: &OpenIndex, session: &Arc<Session>) {
         let (lost, littered) = {
             let mut fitness = session.fitness.lock();
-            (fitness.is_lost(), fitness.take_littered())
+            (fitness.is_misleading(), fitness.take_littered())
         };
         if littered {
             let models: Vec<_> = session.models.lock().values().cloned().collect();
@@ -180,11 +180,11 @@ impl Service {
             return Ok(None);
         };
         let items = self.count(index).await?;
-        let misled = session.fitness.lock().is_lost() && self.trainer.may_relearn(record.id, items);
-        let Some(lesson) = TrainingPlan::due(&record.active, &model.model, items, threshold, misled) else {
+        let unfit = session.fitness.lock().is_unfit(items) && self.trainer.may_relearn(record.id, items);
+        let Some(lesson) = TrainingPlan::due(&record.active, &model.model, items, threshold, unfit) else {
             return Ok(None);
         };
-        if misled {
+        if unfit {
             self.trainer.relearns(record.id, items);
         }
         let (service, index) = (self.clone(), index.clone());

@@ -3,9 +3,9 @@
 use super::indexes::FIRST_GENERATION;
 use super::{ServiceError, Settings, TrainRequest};
 use crate::domain::{GenerationRecord, IndexRecord};
-use sealdex_core::{Dimension, Generation, Metric, limits};
+use sealdex_core::{ClusterNo, Dimension, Generation, Metric, limits};
 use sealdex_index::kmeans;
-use sealdex_index::model::{Centroids, Model, Probing, default_clusters};
+use sealdex_index::model::{Centroids, Model, Probing, Reach, default_clusters};
 use sealdex_index::quantiser::{Codec, Quantiser};
 
 /// Fewer items than this are looked through faster than clusters would be.
@@ -55,14 +55,14 @@ pub(crate) struct TrainingPlan {
 }
 
 impl TrainingPlan {
-    /// What an index of that size, whose active generation has this model, wants to learn, if anything. `misled` says
-    /// that queries of late found its codes not to order items as their distances do.
+    /// What an index of that size, whose active generation has this model, wants to learn, if anything. `unfit` says
+    /// that what is written and asked for of late is unlike what that generation was fitted to.
     pub(crate) fn due(
         active: &GenerationRecord,
         model: &Model,
         items: u64,
         threshold: u64,
-        misled: bool,
+        unfit: bool,
     ) -> Option<Lesson> {
         if items < ITEMS_MIN {
             return None;
@@ -70,7 +70,7 @@ impl TrainingPlan {
         if !active.trained {
             // What codes of all items do not mend, clusters do: they are coded around their centroids.
             let refitted = active.generation != FIRST_GENERATION;
-            return match misled {
+            return match unfit {
                 _ if items > threshold => Some(Lesson::Clusters),
                 true if refitted => Some(Lesson::Clusters),
                 true => Some(Lesson::Codes),
@@ -81,7 +81,7 @@ impl TrainingPlan {
             Some(then) => items / CHANGE >= then || items <= then / CHANGE,
             None => default_clusters(items) >= 2 * active.clusters as usize,
         };
-        (changed || misled).then_some(Lesson::Clusters)
+        (changed || unfit).then_some(Lesson::Clusters)
     }
 
     /// The plan for a request; `None` if the index is too small to gain from a training.
@@ -182,8 +182,10 @@ impl TrainingPlan {
             quantiser,
             probing: Probing::everywhere(centroids.len()),
             centroids,
+            reach: Reach::unlimited(),
         };
-        let assignments = model.assign(&prepared);
+        let nearest = model.nearest(&prepared);
+        let assignments: Vec<ClusterNo> = nearest.iter().map(|(cluster, _)| *cluster).collect();
         let step = (rows / HELD_OUT_QUERIES).max(1);
         let queries: Vec<u32> = (0..rows as u32).step_by(step).take(HELD_OUT_QUERIES).collect();
         let learn = |model: &Model| {
@@ -211,6 +213,7 @@ impl TrainingPlan {
             "learned a generation"
         );
         model.probing = learned.probing;
+        model.reach = Reach::learn(&nearest, model.centroids.len());
         model
     }
 }
@@ -263,19 +266,20 @@ mod tests {
             centroids: Centroids::new(2, prepared[..16].to_vec()),
             ..untrained
         };
-        let assignments = model.assign(&prepared);
+        let nearest = model.nearest(&prepared).into_iter();
+        let assignments: Vec<ClusterNo> = nearest.map(|(cluster, _)| cluster).collect();
         model.probing = Probing::learn(&model, &prepared, &assignments, &[1, 2, 3], population, 0.9).probing;
         model
     }
 
-    fn due(model: &Model, items: u64, misled: bool) -> Option<Lesson> {
+    fn due(model: &Model, items: u64, unfit: bool) -> Option<Lesson> {
         let active = GenerationRecord {
             generation: model.generation,
             trained: model.trained,
             clusters: model.clusters(),
             model: None,
         };
-        TrainingPlan::due(&active, model, items, THRESHOLD, misled)
+        TrainingPlan::due(&active, model, items, THRESHOLD, unfit)
     }
 
     #[test]

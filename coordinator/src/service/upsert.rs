@@ -107,6 +107,7 @@ impl Service {
                 self.maintenance.note(session, &applied);
             }
         }
+        session.fitness.lock().note_written(plan.rows, plan.strays);
         Ok(())
     }
 

@@ -19,6 +19,10 @@ use std::sync::Arc;
 pub(crate) struct WritePlan {
     pub(crate) appends: Vec<(PartitionId, Entry)>,
     pub(crate) commits: Vec<(PartitionId, Entry)>,
+    /// Rows of all generations.
+    pub(crate) rows: u64,
+    /// Rows that lie where their generation has no cluster.
+    pub(crate) strays: u64,
 }
 
 /// What is sealed of an item beside its row.
@@ -97,10 +101,12 @@ impl WritePlan {
     ) -> Self {
         let mut places: Vec<Vec<RowPlace>> = vec![Vec::with_capacity(models.len()); rows.len()];
         let mut appends = Vec::new();
+        let mut strays = 0;
         for model in models {
             let mut coded = CodedRows::default();
             coded.extend(model, rows.iter().map(NewRow::borrowed).collect());
             for (place, cluster) in places.iter_mut().zip(coded.clusters()) {
+                strays += u64::from(model.model.is_of_strays(*cluster));
                 let cluster = model.label(*cluster).as_bytes().to_vec().into();
                 place.push(RowPlace {
                     generation: model.model.generation.0,
@@ -124,6 +130,8 @@ impl WritePlan {
         Self {
             appends,
             commits: entries_by_home(session.id, items, commit),
+            rows: (rows.len() * models.len()) as u64,
+            strays,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! AWS that throttles, fails, hangs or is not there: bounded repetitions, bounded time, and no other slot disturbed.
+//! AWS that throttles, fails, hangs or is not there: bounded repetitions, an end to waiting, and no other slot disturbed. What
+//! has to take long is never waited for, and nothing is measured: a loaded machine takes any time for anything.
 
 use super::*;
 use crate::moto::moto;
@@ -6,15 +7,16 @@ use sealdex_coordinator::ports::KmsFault;
 use sealdex_core::ErrorCode;
 use sealdex_tests::aws::Answer;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// As many calls of one slot are under way at a time.
+const CALLS_MAX: usize = 16;
 
 const UNREACHABLE: KmsFault = KmsFault::Unreachable {
     retry_after_seconds: 5,
 };
-
-/// The limit of a call, and room for a loaded machine.
-const CALL_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn throttling_and_failures_are_repeated_twice() {
@@ -39,12 +41,10 @@ async fn throttling_and_failures_are_repeated_twice() {
         ] {
             front.calls();
             front.rule(move |_| Answer::Error(status, code));
-            let begun = Instant::now();
             let error = refused(&ring, &envelope, &CONTEXT).await;
             assert_eq!(error.fault(), &fault, "{code}");
             assert!(matches!(error.code(), ErrorCode::Unavailable { .. }));
             assert_eq!(front.calls().len(), 3, "{code}");
-            assert!(begun.elapsed() < CALL_TIME_MAX);
         }
         front.rule(|_| Answer::Motos);
         assert!(ring.unwrap(&envelope, &CONTEXT).await.is_ok());
@@ -66,67 +66,80 @@ async fn one_failure_is_not_noticed() {
     assert_eq!(front.operations(), ["Encrypt", "Encrypt"]);
 }
 
+/// A front behind which nothing answers calls about the key `hanging`, and how many of these have come.
+async fn hanging_front() -> (Front, Arc<AtomicUsize>) {
+    let (front, came) = (Front::start().await, Arc::new(AtomicUsize::new(0)));
+    let hung = came.clone();
+    front.rule(move |call| match call.body.contains("hanging") {
+        true => {
+            hung.fetch_add(1, Ordering::SeqCst);
+            Answer::Never
+        }
+        false => Answer::Motos,
+    });
+    (front, came)
+}
+
+/// Many at a time who want a key wrapped by the slot that hangs, and are told nothing or why not.
+fn wait_for_it(ring: &Arc<KeyRing>) -> Vec<JoinHandle<Option<KmsError>>> {
+    let wait = |_| {
+        let ring = ring.clone();
+        tokio::spawn(async move { ring.wrap("hanging", &CONTEXT, &IndexKey::generate()).await.err() })
+    };
+    (0..100).map(wait).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_hangs_is_left_in_time_and_holds_up_no_other_slot() {
+async fn a_provider_that_hangs_holds_up_no_other_slot() {
     let (hanging, well) = (
         slot(Provider::AwsKms, "hanging"),
         slot(Provider::AwsKms, &moto().key().await),
     );
-    let front = Front::start().await;
-    front.rule(|call| {
-        if call.body.contains("hanging") {
-            Answer::Never
-        } else {
-            Answer::Motos
-        }
-    });
+    let (front, came) = hanging_front().await;
     let ring = Arc::new(ring(&front, registry([("hanging", hanging), ("prod", well)])));
-    let begun = Instant::now();
-    let waiting: Vec<_> = (0..100)
-        .map(|_| {
-            let ring = ring.clone();
-            tokio::spawn(async move { ring.wrap("hanging", &CONTEXT, &IndexKey::generate()).await.err() })
-        })
-        .collect();
-    while front.operations().is_empty() {
-        tokio::task::yield_now().await;
+    let waiting = wait_for_it(&ring);
+    while came.load(Ordering::SeqCst) < CALLS_MAX {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let other = Instant::now();
     wrapped(&ring, &IndexKey::generate()).await;
     assert!(
-        other.elapsed() < Duration::from_secs(4),
-        "held up for {:?}",
-        other.elapsed()
+        waiting.iter().all(|waiter| !waiter.is_finished()),
+        "the other slot was served only when this one had given up"
     );
-    for waiter in waiting {
-        assert_eq!(waiter.await.unwrap().unwrap().fault(), &UNREACHABLE);
-    }
-    assert!(
-        begun.elapsed() < CALL_TIME_MAX,
-        "left after {:?}",
-        begun.elapsed()
+    assert_eq!(
+        came.load(Ordering::SeqCst),
+        CALLS_MAX,
+        "as many under way as a slot may have"
     );
-    // No more under way at a time than a slot may have, each begun twice within the time.
-    assert!(front.operations().len() <= 16 * 3);
+    waiting.iter().for_each(JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_down_is_told_soon_and_used_again_when_it_is_up() {
+async fn a_provider_that_hangs_is_left() {
+    let (front, _) = hanging_front().await;
+    let short = Patience {
+        call: Duration::from_millis(300),
+        ..LONG
+    };
+    let slots = registry([("hanging", slot(Provider::AwsKms, "hanging"))]);
+    let ring = Arc::new(patient_ring(front.url(), slots, short));
+    for waiter in wait_for_it(&ring) {
+        assert_eq!(waiter.await.unwrap().unwrap().fault(), &UNREACHABLE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_down_is_told_and_used_again_when_it_is_up() {
     let front = Front::start().await;
     let ring = prod(&front, slot(Provider::AwsKms, &moto().key().await));
     let envelope = wrapped(&ring, &IndexKey::generate()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let options = AwsOptions {
-        endpoint_url: Some(format!("http://{address}")),
-        credentials: Some(credentials()),
-    };
-    let down = KeyRing::with_options(
+    let down = ring_at(
+        format!("http://{address}"),
         registry([("prod", slot(Provider::AwsKms, &envelope.key_id))]),
-        options,
     );
-    let begun = Instant::now();
     let error = refused(&down, &envelope, &CONTEXT).await;
     assert_eq!(
         (error.fault(), error.code()),
@@ -137,7 +150,6 @@ async fn a_server_that_is_down_is_told_soon_and_used_again_when_it_is_up() {
             }
         )
     );
-    assert!(begun.elapsed() < CALL_TIME_MAX);
     let _up = Front::listen(TcpListener::bind(address).await.unwrap());
     assert!(down.unwrap(&envelope, &CONTEXT).await.is_ok());
 }

@@ -9,12 +9,13 @@ mod roles;
 mod round_trips;
 
 use moto::{REGION, credentials};
-use sealdex_coordinator::adapters::kms::{AwsOptions, KeyRing, WrappedKey};
+use sealdex_coordinator::adapters::kms::{AwsOptions, KeyRing, Patience, WrappedKey};
 use sealdex_coordinator::adapters::registry::{Provider, Registry, SlotConfig};
 use sealdex_coordinator::ports::{KeyContext, KmsError};
 use sealdex_core::IndexId;
 use sealdex_crypto::IndexKey;
 use sealdex_tests::aws::Front;
+use std::time::Duration;
 
 const CONTEXT: KeyContext<'static> = KeyContext {
     deployment: [7; 16],
@@ -40,14 +41,31 @@ fn registry<const N: usize>(slots: [(&str, SlotConfig); N]) -> Registry {
     }
 }
 
-/// A ring whose only AWS is `front`.
-fn ring(front: &Front, registry: Registry) -> KeyRing {
+/// A ring whose only AWS is at `url`, and waits for it longer than a loaded machine takes.
+fn ring_at(url: String, registry: Registry) -> KeyRing {
+    patient_ring(url, registry, LONG)
+}
+
+fn patient_ring(url: String, registry: Registry, patience: Patience) -> KeyRing {
     let options = AwsOptions {
-        endpoint_url: Some(front.url()),
+        endpoint_url: Some(url),
         credentials: Some(credentials()),
+        patience,
     };
     KeyRing::with_options(registry, options)
 }
+
+/// A ring whose only AWS is `front`.
+fn ring(front: &Front, registry: Registry) -> KeyRing {
+    ring_at(front.url(), registry)
+}
+
+/// No test waits so long for what it expects.
+const LONG: Patience = Patience {
+    connection: Duration::from_secs(60),
+    attempt: Duration::from_secs(60),
+    call: Duration::from_secs(60),
+};
 
 /// A ring whose slot `prod` has `config`.
 fn prod(front: &Front, config: SlotConfig) -> KeyRing {

@@ -94,11 +94,11 @@ impl Centroids {
         (square + 2.0 * (self.half_squares[cluster.0 as usize] - product)).max(0.0)
     }
 
-    /// The nearest to each of `rows`; equals by number.
-    pub(super) fn assign(&self, rows: &[f32]) -> Vec<ClusterNo> {
+    /// The nearest to each of `rows`, equals by number, and the squared distance to it.
+    pub(super) fn nearest_to_each(&self, rows: &[f32]) -> Vec<(ClusterNo, f32)> {
         crate::kmeans::assign(self.dimension, rows, &self.values, &self.half_squares)
             .into_iter()
-            .map(|(cluster, _)| ClusterNo(cluster))
+            .map(|(cluster, square)| (ClusterNo(cluster), square))
             .collect()
     }
 }
@@ -166,13 +166,13 @@ mod tests {
         for (dimension, clusters, count) in [(1, 1, 1), (3, 700, 300), (40, 513, 129), (97, 20, 5)] {
             let centroids = Centroids::new(dimension, rows(&mut rng, clusters, dimension));
             let rows = rows(&mut rng, count, dimension);
-            let assigned = centroids.assign(&rows);
+            let assigned = centroids.nearest_to_each(&rows);
             assert_eq!(assigned.len(), count);
-            for (row, assigned) in rows.chunks_exact(dimension).zip(assigned) {
+            for (row, (assigned, square)) in rows.chunks_exact(dimension).zip(assigned) {
                 let distance = |c: u32| crate::distance::squared(row, centroids.get(ClusterNo(c)));
                 let least = (0..clusters as u32).map(distance).fold(f32::INFINITY, f32::min);
                 assert!(
-                    distance(assigned.0) <= least + 1e-5,
+                    distance(assigned.0) <= least + 1e-5 && (square - least).abs() <= 1e-4,
                     "dimension {dimension}, {clusters} clusters"
                 );
                 let (routed, number) = centroids.nearest(row, 1)[0];

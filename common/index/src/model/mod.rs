@@ -1,25 +1,33 @@
-//! Everything a generation is searched and written with: quantiser, centroids, and how many clusters to probe.
+//! Everything a generation is searched and written with: quantiser, centroids, how far these reach, and how many
+//! clusters to probe.
 //!
 //! A value that is made once and then only read. Knows nothing of where its bytes are kept or how they are sealed.
 
 mod centroids;
 mod coarse;
 mod probing;
+mod reach;
 #[cfg(test)]
 mod tests;
 
 pub use centroids::Centroids;
 pub use probing::{Learned, Probing};
+pub use reach::Reach;
 
 use crate::layout::{LayoutError, Reader};
 use crate::quantiser::{Codec, Quantiser, put_floats, read_floats};
 use sealdex_core::{ClusterNo, Dimension, Generation, Metric, limits};
+use std::ops::Range;
 
 const LAYOUT: &str = "a model";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Models written before [`Reach`] was.
+const VERSION_WITHOUT_REACH: u8 = 2;
 /// Models written before [`Probing::population`] was.
 const VERSION_WITHOUT_POPULATION: u8 = 1;
 const CLUSTERS_MIN: usize = 8;
+/// Clusters that strays of a trained generation are spread over, so that they do not all go to one partition.
+const STRAY_CLUSTERS: u32 = 4;
 
 /// One generation's model.
 #[derive(Clone)]
@@ -39,6 +47,8 @@ pub struct Model {
     pub centroids: Centroids,
     /// How far to look.
     pub probing: Probing,
+    /// Up to where clusters take rows.
+    pub reach: Reach,
 }
 
 /// A cluster to scan for a query.
@@ -79,48 +89,98 @@ impl Model {
             quantiser,
             centroids,
             probing,
+            reach: Reach::unlimited(),
         }
     }
 
-    /// How many clusters there are.
+    /// How many clusters there are, those of strays not counted.
     pub fn clusters(&self) -> u32 {
         self.centroids.len() as u32
     }
 
-    /// The nearest cluster of each prepared row (row-major). Without meaning for an untrained model, whose rows may go
-    /// to any cluster.
-    pub fn assign(&self, prepared_rows: &[f32]) -> Vec<ClusterNo> {
-        self.centroids.assign(prepared_rows)
+    /// The numbers of the clusters that strays go to, which follow the others. They have no place: every query looks
+    /// into them.
+    pub fn stray_clusters(&self) -> Range<u32> {
+        let strays = if self.reach.is_limited() {
+            STRAY_CLUSTERS
+        } else {
+            0
+        };
+        self.clusters()..self.clusters() + strays
     }
 
-    /// The `n_probes` clusters nearest to a prepared query, nearest first; of an untrained model, all.
+    /// Whether that is a cluster of strays.
+    pub fn is_of_strays(&self, cluster: ClusterNo) -> bool {
+        self.stray_clusters().contains(&cluster.0)
+    }
+
+    /// The nearest cluster of each prepared row (row-major) and the squared distance to its centroid. Without meaning
+    /// for an untrained model.
+    pub fn nearest(&self, prepared_rows: &[f32]) -> Vec<(ClusterNo, f32)> {
+        self.centroids.nearest_to_each(prepared_rows)
+    }
+
+    /// The cluster that each prepared row (row-major) goes to: the nearest, if it reaches so far. Strays, and all rows
+    /// of an untrained model, go to any of their clusters, whichever `spread` (a byte for each row) says.
+    pub fn assign(&self, prepared_rows: &[f32], spread: &[u8]) -> Vec<ClusterNo> {
+        let any_of = |clusters: Range<u32>, spread: &u8| {
+            ClusterNo(clusters.start + u32::from(*spread) % clusters.len().max(1) as u32)
+        };
+        if !self.trained {
+            return spread
+                .iter()
+                .map(|byte| any_of(0..self.clusters(), byte))
+                .collect();
+        }
+        let nearest = self.nearest(prepared_rows).into_iter().zip(spread);
+        nearest
+            .map(
+                |((cluster, square), byte)| match self.reach.holds(cluster, square) {
+                    true => cluster,
+                    false => any_of(self.stray_clusters(), byte),
+                },
+            )
+            .collect()
+    }
+
+    /// Appends the row-major code of a prepared row of `cluster`.
+    pub fn encode(&self, prepared: &[f32], cluster: ClusterNo, out: &mut Vec<u8>) {
+        match self.is_of_strays(cluster) {
+            // Around the origin, as rows of untrained models.
+            true => self.quantiser.encode(prepared, &vec![0.0; prepared.len()], out),
+            false => self.quantiser.encode(prepared, self.centroids.get(cluster), out),
+        }
+    }
+
+    /// The `n_probes` clusters nearest to a prepared query, nearest first, and those of strays; of an untrained model,
+    /// all.
     pub fn route(&self, prepared_query: &[f32], n_probes: usize) -> Vec<Probe> {
         let residual = self.quantiser.codec() == Codec::Int8;
         let base = |distance: f32| if residual { distance } else { 0.0 };
-        if !self.trained {
+        let around_origin = |clusters: Range<u32>| {
             let base = base(crate::distance::dot(prepared_query, prepared_query));
-            return (0..self.clusters())
-                .map(|cluster| Probe {
-                    cluster: ClusterNo(cluster),
-                    base,
-                })
-                .collect();
+            clusters.map(move |cluster| Probe {
+                cluster: ClusterNo(cluster),
+                base,
+            })
+        };
+        if !self.trained {
+            return around_origin(0..self.clusters()).collect();
         }
         let nearest = self.centroids.nearest(prepared_query, n_probes);
-        nearest
-            .into_iter()
-            .map(|(distance, cluster)| Probe {
-                cluster,
-                base: base(distance),
-            })
-            .collect()
+        let nearest = nearest.into_iter().map(|(distance, cluster)| Probe {
+            cluster,
+            base: base(distance),
+        });
+        nearest.chain(around_origin(self.stray_clusters())).collect()
     }
 
     /// The model as bytes, all numbers little-endian.
     ///
     /// ```text
     /// model = version, trained, metric, zero byte, generation u32, dimension u32, clusters u32,
-    ///         probing (4 x u32, u64), codec, scale f64, mean, codebooks if Pq4, centroids if trained
+    ///         probing (4 x u32, u64), codec, scale f64, mean, codebooks if Pq4,
+    ///         centroids and reach (0, or 1 and f32 x clusters) if trained
     /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION, u8::from(self.trained), metric_byte(self.metric), 0];
@@ -131,6 +191,7 @@ impl Model {
         self.quantiser.write(&mut out);
         if self.trained {
             put_floats(&mut out, self.centroids.values());
+            self.reach.write(&mut out);
         }
         out
     }
@@ -138,7 +199,7 @@ impl Model {
     /// Reads what [`Model::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(bytes, LAYOUT);
-        let version = reader.version_of([VERSION_WITHOUT_POPULATION, VERSION])?;
+        let version = reader.version_of(&[VERSION_WITHOUT_POPULATION, VERSION_WITHOUT_REACH, VERSION])?;
         let [trained @ 0..=1, metric, 0] = reader.array()? else {
             return Err(reader.damaged());
         };
@@ -161,6 +222,10 @@ impl Model {
         } else {
             vec![0.0; values]
         };
+        let reach = match version {
+            VERSION if trained => Reach::read(&mut reader, clusters)?,
+            _ => Reach::unlimited(),
+        };
         reader.finish()?;
         let centroids = Centroids::new(dimension.get(), centroids);
         Ok(Self {
@@ -171,6 +236,7 @@ impl Model {
             quantiser,
             centroids,
             probing,
+            reach,
         })
     }
 }

@@ -17,6 +17,7 @@ fn trained(metric: Metric, n: usize) -> Model {
     let quantiser = Quantiser::train(dimension(n), metric, &rows(100, n), 1);
     let centroids = Centroids::new(n, quantiser.prepare_all(&rows(5, n)));
     let probing = Probing::everywhere(5);
+    let reach = Reach::learn(&[(ClusterNo(0), 1.0), (ClusterNo(3), 2.0)], 5);
     Model {
         generation: Generation(4),
         trained: true,
@@ -25,6 +26,7 @@ fn trained(metric: Metric, n: usize) -> Model {
         quantiser,
         centroids,
         probing,
+        reach,
     }
 }
 
@@ -59,9 +61,7 @@ fn a_model_comes_back_the_same() {
         assert_eq!(back.route(&query, 3), model.route(&query, 3));
         let code = |model: &Model| {
             let mut code = Vec::new();
-            model
-                .quantiser
-                .encode(&query, model.centroids.get(ClusterNo(1)), &mut code);
+            model.encode(&query, ClusterNo(1), &mut code);
             code
         };
         assert_eq!(code(&back), code(&model));
@@ -74,10 +74,77 @@ fn a_model_without_a_population_is_read_as_it_was_written() {
         let mut bytes = model.to_bytes();
         bytes[0] = VERSION_WITHOUT_POPULATION;
         bytes.drain(32..40);
+        bytes.truncate(bytes.len() - reach_bytes(&model));
         let back = Model::from_bytes(&bytes).unwrap();
         assert_eq!(back.probing.population(), None);
-        assert_eq!(back.to_bytes(), model.to_bytes());
+        let unlimited = Model {
+            reach: Reach::unlimited(),
+            ..model
+        };
+        assert_eq!(back.to_bytes(), unlimited.to_bytes());
     }
+}
+
+#[test]
+fn a_model_without_a_reach_takes_any_row_into_its_nearest_cluster() {
+    for model in models() {
+        let mut bytes = model.to_bytes();
+        bytes[0] = VERSION_WITHOUT_REACH;
+        bytes.truncate(bytes.len() - reach_bytes(&model));
+        let back = Model::from_bytes(&bytes).unwrap();
+        assert!(back.stray_clusters().is_empty());
+        assert_eq!(back.centroids.values(), model.centroids.values());
+    }
+}
+
+fn reach_bytes(model: &Model) -> usize {
+    if model.trained {
+        1 + 4 * model.centroids.len()
+    } else {
+        0
+    }
+}
+
+#[test]
+fn strays_are_spread_over_clusters_of_their_own_which_every_query_probes() {
+    for metric in [Metric::Euclidean, Metric::Cosine] {
+        for n in [3, 20, 64] {
+            let model = trained(metric, n);
+            let near: Vec<f32> = model.centroids.get(ClusterNo(2)).to_vec();
+            let far = vec![900.0; n];
+            let rows = [&near[..], &far, &far].concat();
+            assert_eq!(
+                model.assign(&rows, &[6, 0, 6]),
+                [ClusterNo(2), ClusterNo(5), ClusterNo(7)]
+            );
+            assert_eq!(model.stray_clusters(), 5..9);
+            let probes = model.route(&near, 1);
+            let probed: Vec<u32> = probes.iter().map(|probe| probe.cluster.0).collect();
+            assert_eq!(probed, [2, 5, 6, 7, 8]);
+        }
+    }
+}
+
+#[test]
+fn a_stray_is_estimated_as_well_as_any_row() {
+    let model = trained(Metric::Euclidean, 20);
+    assert_eq!(model.quantiser.codec(), Codec::Int8);
+    let (row, query) = (vec![5.0; 20], vec![4.5; 20]);
+    let [cluster] = model.assign(&row, &[1])[..] else {
+        panic!()
+    };
+    let mut code = Vec::new();
+    model.encode(&row, cluster, &mut code);
+    let codes = crate::codes::pack(Codec::Int8, model.dimension, &code);
+    let codes = crate::codes::CodesView::parse(Codec::Int8, model.dimension, &codes).unwrap();
+    let probes = model.route(&query, 1);
+    let base = probes.iter().find(|probe| probe.cluster == cluster).unwrap().base;
+    let mut found = Vec::new();
+    let scorer = model.quantiser.scorer(&query);
+    scorer.scan(&codes, base, None, f32::INFINITY, &mut |_, estimate| {
+        found.push(estimate)
+    });
+    assert!((found[0] - 5.0).abs() < 0.1, "{found:?}, not 20 x 0.5 x 0.5");
 }
 
 #[test]
@@ -93,7 +160,7 @@ fn bytes_that_are_cut_extended_or_impossible_are_refused() {
             bytes[at..at + value.len()].copy_from_slice(value);
             Model::from_bytes(&bytes).err()
         };
-        assert_eq!(with(0, &[3]), Some(LayoutError::Version(LAYOUT)));
+        assert_eq!(with(0, &[4]), Some(LayoutError::Version(LAYOUT)));
         let damaged = Some(LayoutError::Damaged(LAYOUT));
         assert_eq!(with(1, &[2]), damaged, "trained");
         assert_eq!(with(2, &[3]), damaged, "metric");
@@ -116,7 +183,7 @@ proptest! {
         bytes[at] = value;
         if let Ok(model) = Model::from_bytes(&bytes) {
             let query = vec![0.1; model.dimension.get()];
-            prop_assert!(model.route(&query, 2).len() <= model.clusters() as usize);
+            prop_assert!(model.route(&query, 2).len() <= model.stray_clusters().end as usize);
         }
     }
 }

@@ -6,9 +6,9 @@ mod data;
 mod search;
 
 use data::Data;
-use sealdex_core::{Dimension, Generation, Metric};
+use sealdex_core::{ClusterNo, Dimension, Generation, Metric};
 use sealdex_index::kmeans::{self, Settings};
-use sealdex_index::model::{Centroids, Model, Probing};
+use sealdex_index::model::{Centroids, Model, Probing, Reach};
 use sealdex_index::quantiser::{Codec, Quantiser};
 use search::Index;
 
@@ -44,8 +44,13 @@ fn trained(data: &Data, metric: Metric, clusters: usize) -> (Model, [f32; 2]) {
         quantiser,
         centroids,
         probing,
+        reach: Reach::unlimited(),
     };
-    let assignments = model.assign(&prepared);
+    let assignments: Vec<ClusterNo> = model
+        .nearest(&prepared)
+        .into_iter()
+        .map(|(cluster, _)| cluster)
+        .collect();
     let rows = assignments.len() as u32;
     let queries: Vec<u32> = (0..rows).step_by(rows.div_ceil(500) as usize).collect();
     let learned = Probing::learn(&model, &prepared, &assignments, &queries, rows.into(), 0.95);

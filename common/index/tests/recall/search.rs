@@ -1,7 +1,6 @@
 //! A whole search in memory, as coordinator and shard do it together.
 
 use crate::data::Data;
-use sealdex_core::ClusterNo;
 use sealdex_index::codes::{self, CodesView};
 use sealdex_index::distance;
 use sealdex_index::model::Model;
@@ -17,12 +16,8 @@ impl Index {
     pub(crate) fn new(model: Model, data: &Data) -> Self {
         let prepared = model.quantiser.prepare_all(&data.rows);
         let rows = prepared.len() / data.dimension;
-        let assignments = match model.trained {
-            true => model.assign(&prepared),
-            false => (0..rows as u32)
-                .map(|row| ClusterNo(row % model.clusters()))
-                .collect(),
-        };
+        let round_robin: Vec<u8> = (0..rows).map(|row| row as u8).collect();
+        let assignments = model.assign(&prepared, &round_robin);
         let mut clusters = vec![(Vec::new(), Vec::new()); model.clusters() as usize];
         for ((row, prepared), cluster) in (0u32..)
             .zip(prepared.chunks_exact(data.dimension))
@@ -30,9 +25,7 @@ impl Index {
         {
             let (members, code) = &mut clusters[cluster.0 as usize];
             members.push(row);
-            model
-                .quantiser
-                .encode(prepared, model.centroids.get(cluster), code);
+            model.encode(prepared, cluster, code);
         }
         for (_, code) in &mut clusters {
             *code = codes::pack(model.quantiser.codec(), model.dimension, code);

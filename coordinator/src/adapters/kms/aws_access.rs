@@ -25,6 +25,29 @@ pub struct AwsOptions {
     pub endpoint_url: Option<String>,
     /// Other credentials than the environment's. A role is assumed with these.
     pub credentials: Option<SharedCredentialsProvider>,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+/// How long a provider is waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience {
+    /// For a connection.
+    pub connection: Duration,
+    /// For the answer to one attempt.
+    pub attempt: Duration,
+    /// For a call with its repetitions, its turn among others, and whatever credentials it needs first.
+    pub call: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connection: Duration::from_secs(3),
+            attempt: Duration::from_secs(5),
+            call: Duration::from_secs(8),
+        }
+    }
 }
 
 /// What all slots share.
@@ -92,6 +115,10 @@ impl Aws {
         Self { options, http }
     }
 
+    pub(super) fn patience(&self) -> Patience {
+        self.options.patience
+    }
+
     async fn clients(&self, slot: &SlotOf<'_>, region: Option<&str>) -> Result<Clients, Refusal> {
         if slot.config.external_id.is_some() && slot.config.role_arn.is_none() {
             return Err(Refusal::misconfigured(
@@ -108,9 +135,9 @@ impl Aws {
             )
             .timeout_config(
                 TimeoutConfig::builder()
-                    .connect_timeout(CONNECT_TIME_MAX)
-                    .operation_attempt_timeout(ATTEMPT_TIME_MAX)
-                    .operation_timeout(CALL_TIME_MAX)
+                    .connect_timeout(self.options.patience.connection)
+                    .operation_attempt_timeout(self.options.patience.attempt)
+                    .operation_timeout(self.options.patience.call)
                     .build(),
             );
         if let Some(region) = region {
@@ -174,13 +201,6 @@ pub(super) fn region_of_arn(key_id: &str) -> Option<&str> {
     (parts.next() == Some("arn")).then_some(())?;
     parts.nth(2).filter(|region| !region.is_empty())
 }
-
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
-
-const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// For a call with its repetitions, and with whatever credentials it needs first.
-pub(super) const CALL_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// The first and two repetitions, with jitter.
 const ATTEMPTS_MAX: u32 = 3;

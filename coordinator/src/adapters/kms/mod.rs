@@ -10,7 +10,7 @@ mod secrets_manager;
 mod slot;
 
 pub use crate::domain::WrappedKey;
-pub use aws_access::AwsOptions;
+pub use aws_access::{AwsOptions, Patience};
 pub use key_ring::{KeyRing, SlotFacts};
 
 use crate::ports::KmsFault;

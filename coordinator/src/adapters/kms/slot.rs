@@ -1,6 +1,6 @@
 //! One slot of the ring at work: chooses its provider, bounds its calls in number and time, and names it in every error.
 
-use super::aws_access::{Aws, CALL_TIME_MAX, SlotClients, SlotOf, region_of_arn};
+use super::aws_access::{Aws, SlotClients, SlotOf, region_of_arn};
 use super::aws_kms::AwsKms;
 use super::local::KeyFile;
 use super::secrets_manager::SecretsManager;
@@ -9,6 +9,7 @@ use crate::adapters::registry::{Provider, SlotConfig};
 use crate::ports::{KeyContext, KeyProvider, KmsError};
 use async_trait::async_trait;
 use sealdex_crypto::IndexKey;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// A slot as it is written, with what was made for it.
@@ -44,13 +45,17 @@ impl Slot {
     }
 
     /// Waiting for others of the same slot counts; slots do not wait for each other.
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T, Refusal>>) -> Result<T, KmsError> {
+    async fn in_time<T>(
+        &self,
+        patience: Duration,
+        call: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, KmsError> {
         let in_turn = async {
             let _permit = self.calls.acquire().await.map_err(|_| UNREACHABLE)?;
             call.await
         };
-        let outcome = tokio::time::timeout(CALL_TIME_MAX, in_turn).await;
-        let late = |_| Refusal::from(UNREACHABLE).with_words(format!("no answer within {CALL_TIME_MAX:?}"));
+        let outcome = tokio::time::timeout(patience, in_turn).await;
+        let late = |_| Refusal::from(UNREACHABLE).with_words(format!("no answer within {patience:?}"));
         outcome
             .map_err(late)
             .flatten()
@@ -87,7 +92,7 @@ impl KeyProvider for SlotProvider<'_> {
                 _ => SecretsManager::new(&clients, key_id).wrap(key, context).await,
             }
         };
-        self.slot.in_time(call).await
+        self.slot.in_time(self.aws.patience().call, call).await
     }
 
     async fn unwrap(&self, wrapped: &[u8], context: &KeyContext<'_>) -> Result<IndexKey, KmsError> {
@@ -111,7 +116,7 @@ impl KeyProvider for SlotProvider<'_> {
                 }
             }
         };
-        self.slot.in_time(call).await
+        self.slot.in_time(self.aws.patience().call, call).await
     }
 }
 
@@ -124,7 +129,7 @@ impl<'a> SlotProvider<'a> {
         let slot_of = self.slot_of();
         let clients = self.slot.clients.of(self.aws, &slot_of, self.region);
         let region = async { Ok(clients.await?.region.clone()) };
-        self.slot.in_time(region).await
+        self.slot.in_time(self.aws.patience().call, region).await
     }
 
     fn bound_to_slot<'b>(&'b self, context: &KeyContext<'_>) -> KeyContext<'b> {

@@ -63,8 +63,10 @@ pub(super) async fn serve(
         stream,
         holder: holder.clone(),
     });
-    // Heads have a deadline of ours, which does not count the time between two requests.
+    // Heads have a deadline of ours, which does not count the time between two requests. A client that has sent all it
+    // will and says so still waits for its answer.
     let connection = http1::Builder::new()
+        .half_close(true)
         .header_read_timeout(None)
         .serve_connection(io, requests);
     tokio::select! {

@@ -194,6 +194,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_closes_its_half_is_answered() {
+        let running = start(ServerOptions::default()).await;
+        let mut stream = send(running.address, REQUEST).await;
+        stream.shutdown().await.unwrap();
+        assert!(answer(stream).await.ends_with("done"));
+    }
+
+    #[tokio::test]
     async fn requests_under_way_are_finished() {
         let running = start(ServerOptions::default()).await;
         let stream = send(running.address, REQUEST).await;

@@ -1,53 +1,55 @@
 //! From a query's nearest rows to what its sender gets: ties settled, fields opened, in order.
 
-use super::ASK_LESS;
-use super::round::Neighbour;
+use super::round::{Neighbour, keep_nearest};
+use super::{ASK_LESS, Interrupted};
 use crate::domain::IndexRecord;
 use crate::service::inbox::Waited;
 use crate::service::items::text;
 use crate::service::open_items::{AnswerSize, Opening};
 use crate::service::session::Session;
-use crate::service::{Hit, Query, Service, ServiceError};
-use sealdex_core::ItemLabel;
-use sealdex_index::dataplane::{Fetched, Fields};
+use crate::service::{Hit, OpenIndex, Query, Service, ServiceError};
+use rayon::prelude::*;
+use sealdex_core::{ItemLabel, Metric};
+use sealdex_index::dataplane::{Fetched, Fields, ShardError};
+use sealdex_index::distance;
 use sealdex_index::metadata::Metadata;
 use std::collections::HashMap;
-
-/// The answer to each query.
-pub(super) struct Answer {
-    pub(super) hits: Vec<Vec<Hit>>,
-    /// Whether an item was replaced or deleted since it was resolved, and is missing.
-    pub(super) overtaken: bool,
-}
+use std::sync::Arc;
 
 /// What it takes to answer a query.
 pub(super) struct Answering<'a> {
     pub(super) service: &'a Service,
+    pub(super) index: &'a OpenIndex,
     pub(super) record: &'a IndexRecord,
-    pub(super) session: &'a Session,
-    pub(super) query: &'a Query,
+    pub(super) session: &'a Arc<Session>,
+    pub(super) query: &'a Arc<Query>,
     pub(super) waited: &'a Waited,
+    /// Whether there is no further attempt: what was written since it was found is answered as it is now. Before, it is
+    /// a reason to look again, for where such an item was another one may be nearer.
+    pub(super) last: bool,
 }
 
 impl Answering<'_> {
     /// Settles ties by id, and opens what is asked of the first `top_k`.
-    pub(super) async fn answer(&self, mut neighbours: Vec<Vec<Neighbour>>) -> Result<Answer, ServiceError> {
+    pub(super) async fn answer(
+        &self,
+        mut neighbours: Vec<Vec<Neighbour>>,
+    ) -> Result<Vec<Vec<Hit>>, Interrupted> {
         let query = self.query;
         let tied = neighbours
             .iter()
             .filter_map(|found| tied_with_last(found, query.top_k));
         let tied: Vec<Neighbour> = tied.flatten().copied().collect();
-        let mut overtaken = false;
         if !tied.is_empty() {
-            let mut ids = HashMap::new();
             let fields = Fields {
                 meta: true,
                 ..Fields::default()
             };
-            self.open(fields, &tied, false, |item| ids.insert(item.label, item.id))
+            let ids = self
+                .open_or_catch_up(fields, &tied, false, &mut neighbours)
                 .await?;
             for found in &mut neighbours {
-                overtaken |= settle_ties(found, query.top_k, &ids);
+                settle_ties(found, query.top_k, |label| ids.get(label).map(|item| &item.id));
             }
         }
         let fields = Fields {
@@ -56,38 +58,67 @@ impl Answering<'_> {
             contents: query.include.contents,
         };
         let wanted: Vec<Neighbour> = neighbours.iter().flatten().copied().collect();
-        let mut opened = HashMap::new();
-        self.open(fields, &wanted, query.include.metadata, |item| {
-            opened.insert(item.label, item)
-        })
-        .await?;
-        overtaken |= wanted.iter().any(|found| !opened.contains_key(&found.label));
+        let opened = self
+            .open_or_catch_up(fields, &wanted, query.include.metadata, &mut neighbours)
+            .await?;
         let mut size = AnswerSize::new(ASK_LESS);
         let hits = neighbours
             .into_iter()
             .map(|found| rank(query, found, &opened, &mut size));
-        Ok(Answer {
-            hits: hits.collect::<Result<_, _>>()?,
-            overtaken,
-        })
+        Ok(hits.collect::<Result<_, _>>()?)
     }
 
-    /// Opens items, each once; those that have been written since are left out. What waited is open already.
-    async fn open<R>(
+    /// Opens `wanted`, each item once. Of the last attempt, what was written meanwhile is opened as it is now and moves
+    /// to where it belongs among `neighbours`.
+    async fn open_or_catch_up(
         &self,
         fields: Fields,
         wanted: &[Neighbour],
         metadata: bool,
-        mut keep: impl FnMut(Fetched) -> R,
-    ) -> Result<(), ServiceError> {
+        neighbours: &mut Vec<Vec<Neighbour>>,
+    ) -> Result<HashMap<ItemLabel, Fetched>, Interrupted> {
+        let mut opened = self.open(fields, wanted, metadata).await?;
+        let mut overtaken: Vec<ItemLabel> = wanted.iter().map(|found| found.label).collect();
+        overtaken.retain(|label| !opened.contains_key(label));
+        if overtaken.is_empty() {
+            return Ok(opened);
+        }
+        if !self.last {
+            return Err(Interrupted::Overtaken);
+        }
+        overtaken.sort_unstable();
+        overtaken.dedup();
+        let now = self.as_they_are_now(fields, &overtaken).await?;
+        let (metric, query, found) = (self.record.metric, self.query.clone(), std::mem::take(neighbours));
+        let moving = move || (moved(metric, &query, found, &overtaken, &now), now);
+        let (found, now) = self.service.cpu.run(moving).await?;
+        *neighbours = found;
+        opened.extend(now.into_iter().map(|(label, item)| {
+            let item = Fetched {
+                vector: item.vector.filter(|_| fields.vector),
+                ..item
+            };
+            (label, if metadata { item } else { without_metadata(item) })
+        }));
+        Ok(opened)
+    }
+
+    /// Opens items; those that have been written since are left out. What waited is open already.
+    async fn open(
+        &self,
+        fields: Fields,
+        wanted: &[Neighbour],
+        metadata: bool,
+    ) -> Result<HashMap<ItemLabel, Fetched>, ServiceError> {
         let mut items: Vec<_> = wanted.iter().map(|found| (found.label, found.op)).collect();
         items.sort_unstable();
         items.dedup();
         let mut size = AnswerSize::new(ASK_LESS);
+        let mut opened = HashMap::with_capacity(items.len());
         let mut take = |item: Fetched| {
             let item = if metadata { item } else { without_metadata(item) };
             size.add(&item)?;
-            keep(item);
+            opened.insert(item.label, item);
             Ok(())
         };
         let mut stored = Vec::with_capacity(items.len());
@@ -103,8 +134,62 @@ impl Answering<'_> {
             fields,
             items: stored,
         };
-        self.service.fanout.open_items(opening, take).await
+        self.service.fanout.open_items(opening, take).await?;
+        Ok(opened)
     }
+
+    /// These items with their vectors, as far as they are there and pass the filter.
+    async fn as_they_are_now(
+        &self,
+        fields: Fields,
+        labels: &[ItemLabel],
+    ) -> Result<HashMap<ItemLabel, Fetched>, ServiceError> {
+        let fields = Fields {
+            vector: true,
+            ..fields
+        };
+        let (service, session) = (self.service, self.session);
+        let fetch = || service.fetch_by_label(self.index, session, labels, fields, ASK_LESS);
+        // This query keeps items from being promoted already.
+        let looked = service.beside_inbox_once(self.index, session, fetch).await?;
+        let (found, waited) = looked.ok_or(ShardError::Busy)?;
+        let filter = self.query.filter.as_ref();
+        let latest = labels
+            .iter()
+            .filter_map(|label| waited.latest(label, found.get(label)));
+        let matching = latest.filter(|item| filter.is_none_or(|filter| filter.matches(&item.metadata)));
+        Ok(matching.map(|item| (item.label, item.clone())).collect())
+    }
+}
+
+/// Neighbours with those that were overtaken, which are sorted, where they are `now`.
+fn moved(
+    metric: Metric,
+    query: &Query,
+    mut neighbours: Vec<Vec<Neighbour>>,
+    overtaken: &[ItemLabel],
+    now: &HashMap<ItemLabel, Fetched>,
+) -> Vec<Vec<Neighbour>> {
+    let queries: Vec<&[f32]> = query.vectors.rows().collect();
+    neighbours
+        .par_iter_mut()
+        .zip(queries)
+        .for_each(|(found, vector)| {
+            found.retain_mut(|neighbour| {
+                if overtaken.binary_search(&neighbour.label).is_err() {
+                    return true;
+                }
+                let item = now.get(&neighbour.label);
+                let Some((item, stored)) = item.and_then(|item| Some((item, item.vector.as_deref()?))) else {
+                    return false;
+                };
+                neighbour.op = item.op;
+                neighbour.distance = distance::exact(metric, vector, stored);
+                true
+            });
+            keep_nearest(found, query.top_k);
+        });
+    neighbours
 }
 
 /// An id comes with its metadata, which may be large and unwanted.
@@ -128,18 +213,15 @@ fn tied_with_last(found: &[Neighbour], top_k: usize) -> Option<&[Neighbour]> {
     found.get(found.partition_point(|neighbour| neighbour.distance < last)..)
 }
 
-/// Keeps the first `top_k`, those that tie in the order of their ids. Tells whether one has none any more.
-fn settle_ties(found: &mut Vec<Neighbour>, top_k: usize, ids: &HashMap<ItemLabel, String>) -> bool {
+/// Keeps the first `top_k`, those that tie in the order of their ids.
+fn settle_ties<'a>(found: &mut Vec<Neighbour>, top_k: usize, id: impl Fn(&ItemLabel) -> Option<&'a String>) {
     let Some(tied) = tied_with_last(found, top_k).map(<[Neighbour]>::len) else {
-        return false;
+        return;
     };
     let mut last = found.split_off(found.len() - tied);
-    last.retain(|neighbour| ids.contains_key(&neighbour.label));
-    let overtaken = last.len() < tied;
-    last.sort_unstable_by_key(|neighbour| ids.get(&neighbour.label));
+    last.sort_unstable_by_key(|neighbour| id(&neighbour.label));
     last.truncate(top_k - found.len());
     found.extend(last);
-    overtaken
 }
 
 /// Orders one query's neighbours by distance and id, and makes hits of them.
@@ -171,7 +253,8 @@ fn rank(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sealdex_core::Op;
+    use crate::service::{Include, Vectors};
+    use sealdex_core::{Dimension, Op};
 
     fn neighbours(distances: &[f64]) -> Vec<Neighbour> {
         let neighbour = |(n, distance): (usize, &f64)| Neighbour {
@@ -190,19 +273,41 @@ mod tests {
             .map(|(n, id)| (ItemLabel([n; 16]), id.to_owned()))
             .into();
         assert_eq!(tied_with_last(&found, 3).map(<[_]>::len), Some(4));
-        assert!(!settle_ties(&mut found, 3, &ids));
+        settle_ties(&mut found, 3, |label| ids.get(label));
         let kept: Vec<u8> = found.iter().map(|neighbour| neighbour.label.0[0]).collect();
         assert_eq!(kept, [0, 3, 2]);
     }
 
     #[test]
-    fn one_that_is_gone_is_noticed_and_leaves_its_place() {
-        let mut found = neighbours(&[2.0, 2.0, 2.0]);
-        let ids: HashMap<_, _> = [(0, "b"), (2, "a")]
-            .map(|(n, id)| (ItemLabel([n; 16]), id.to_owned()))
-            .into();
-        assert!(settle_ties(&mut found, 1, &ids));
-        assert_eq!((found.len(), found[0].label), (1, ItemLabel([2; 16])));
+    fn what_was_overtaken_moves_to_where_it_is_now_and_what_is_gone_leaves() {
+        let query = Query {
+            vectors: Vectors::new(Dimension::new(1).unwrap(), vec![0.0]).unwrap(),
+            top_k: 4,
+            n_probes: None,
+            rerank_mult: None,
+            greedy: false,
+            filter: None,
+            include: Include::default(),
+        };
+        let label = |n: u8| ItemLabel([n; 16]);
+        let item = |n, x| Fetched {
+            label: label(n),
+            op: Op([9; 16]),
+            id: n.to_string(),
+            metadata: Metadata::empty(),
+            vector: Some(vec![x]),
+            contents: None,
+            bytes: 1,
+        };
+        let now = [item(1, 5.0), item(3, 0.5)].map(|item| (item.label, item)).into();
+        let found = vec![neighbours(&[1.0, 2.0, 3.0, 4.0])];
+        let overtaken = [1, 2, 3].map(label);
+        let moved = moved(Metric::Euclidean, &query, found, &overtaken, &now);
+        let places: Vec<_> = moved[0]
+            .iter()
+            .map(|found| (found.label.0[0], found.distance, found.op == Op([9; 16])))
+            .collect();
+        assert_eq!(places, [(3, 0.5, true), (0, 1.0, false), (1, 5.0, true)]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) struct Found {
     pub(super) live: usize,
     /// Whether rows were left out that may tie with what was found.
     pub(super) tied: bool,
-    /// Whether the codes misled it about its candidates.
+    /// Whether the codes misled it about its candidates, and rows were left out for them.
     pub(super) misled: bool,
 }
 
@@ -97,7 +97,7 @@ impl Horizon<'_> {
         }
         let cut_off = found.scored > breadth.candidates as u64;
         // Who says how many candidates to refine has that many refined.
-        if found.misled && cut_off && self.query.rerank_mult.is_none() {
+        if found.misled && self.query.rerank_mult.is_none() {
             return Verdict::Widen {
                 probes: breadth.probes,
             };

@@ -72,11 +72,13 @@ impl Round<'_> {
             {
                 keep_nearest(&mut neighbours, self.query.top_k);
                 let cut = scanned.cuts[position];
+                // Where no row was left out, no order is worth the look.
+                let left_out = scanned.scored[position] > breadth.candidates as u64;
                 let outcome = Found {
                     scored: scanned.scored[position],
                     live: order.len(),
                     tied: cut.is_some_and(|cut| neighbours.iter().any(|found| found.estimate >= cut)),
-                    misled: fitness::misled(self.model.model.quantiser.codec(), &order),
+                    misled: left_out && fitness::misled(self.model.model.quantiser.codec(), &order),
                 };
                 misled += usize::from(outcome.misled);
                 live += outcome.live;

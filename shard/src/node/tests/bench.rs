@@ -199,14 +199,9 @@ impl Bench {
             let label = self.labels.item(&id);
             let mut prepared = vec![0.0; vector.len()];
             self.model.quantiser.prepare(vector, &mut prepared);
-            let cluster = match self.model.trained {
-                true => self.model.assign(&prepared)[0],
-                false => ClusterNo(label.0[0] as u32 % self.model.clusters()),
-            };
+            let cluster = self.model.assign(&prepared, &label.0[..1])[0];
             let mut code = Vec::new();
-            self.model
-                .quantiser
-                .encode(&prepared, self.model.centroids.get(cluster), &mut code);
+            self.model.encode(&prepared, cluster, &mut code);
             let builder = || BlockBuilder::new(self.model.quantiser.codec(), self.model.dimension);
             blocks
                 .entry(cluster)
@@ -437,5 +432,6 @@ fn model(trained: bool, metric: Metric, sample: &[Vec<f32>]) -> Model {
         quantiser,
         centroids,
         probing,
+        reach: sealdex_index::model::Reach::unlimited(),
     }
 }
