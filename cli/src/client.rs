@@ -227,15 +227,15 @@ impl Connection {
             let reused = self.live.is_some();
             self.open().await?;
             let request = self.request(method.clone(), path, body.clone())?;
-            let Some(mut live) = self.live.take() else {
+            let Some(live) = self.live.take() else {
                 continue;
             };
             match live.exchange(request).await {
-                Ok((status, body, open)) => {
-                    self.live = open.then_some(live);
+                Ok((status, body, live)) => {
+                    self.live = live;
                     return Ok((status, body));
                 }
-                Err(error) if reused && error.is_canceled() => {}
+                Err(error) if reused && was_never_sent(&error) => {}
                 Err(source) => {
                     return Err(ClientError::Lost {
                         path: path.into(),
@@ -266,26 +266,43 @@ struct Live {
 }
 
 impl Live {
-    /// Status, body, and whether the connection can be used again.
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<(StatusCode, Bytes, bool)> {
-        let sender = &mut self.sender;
-        let answer = async {
+    /// Status, body, and the connection if it can be used again.
+    async fn exchange(
+        self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<(StatusCode, Bytes, Option<Self>)> {
+        let Self {
+            mut sender,
+            mut driver,
+        } = self;
+        let answer = async move {
             sender.ready().await?;
             let response = sender.send_request(request).await?;
             let status = response.status();
-            Ok((status, response.into_body().collect().await?.to_bytes()))
+            Ok((status, response.into_body().collect().await?.to_bytes(), sender))
         };
         tokio::pin!(answer);
         tokio::select! {
             biased;
-            answered = &mut answer => answered.map(|(status, body)| (status, body, true)),
-            ended = &mut self.driver => {
-                let answered = answer.await;
-                ended?;
-                answered.map(|(status, body)| (status, body, false))
+            answered = &mut answer => {
+                answered.map(|(status, body, sender)| (status, body, Some(Self { sender, driver })))
+            }
+            ended = &mut driver => {
+                // What is still on its way to the driver waits for it as long as it is there.
+                drop(driver);
+                let answered: hyper::Result<_> = answer.await;
+                match (&answered, ended) {
+                    (Err(error), Err(reason)) if !was_never_sent(error) => Err(reason),
+                    _ => answered.map(|(status, body, _)| (status, body, None)),
+                }
             }
         }
     }
+}
+
+/// Whether nothing of a request has left: the connection had ended before it was its turn.
+fn was_never_sent(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed()
 }
 
 /// What the server says is wrong. Servers exist that echo the request, key included, beside it: only the known
@@ -381,6 +398,34 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(&answer[..], b"ok");
+        }
+    }
+
+    /// A connection that has had one answer, and whose server is gone since.
+    async fn connection_of_a_server_that_died(timeout: Duration) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+        });
+        let mut connection = Connection::new(&Endpoint::new(&url, None).unwrap(), timeout);
+        assert_eq!(&connection.get("/v1/health").await.unwrap()[..], b"ok");
+        server.await.unwrap();
+        connection
+    }
+
+    #[tokio::test]
+    async fn a_server_that_dies_between_two_requests_is_not_waited_for() {
+        let mut connection = connection_of_a_server_that_died(Duration::from_secs(30)).await;
+        for _ in 0..2 {
+            let error = connection.get("/v1/health").await.expect_err("nobody is there");
+            assert!(matches!(error, ClientError::Connect { .. }), "{error}");
         }
     }
 

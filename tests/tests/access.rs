@@ -407,6 +407,82 @@ async fn a_server_without_a_root_key_has_no_users() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_one_api_key_does_everything_but_manage_users() {
+    for (variables, key) in [
+        (vec![("SEALDEX_API_KEY", "the one key")], "the one key"),
+        (
+            vec![("CYBORGDB_API_KEY", "a licence"), ("REQUIRE_API_KEY", "true")],
+            "a licence",
+        ),
+    ] {
+        let home = variables
+            .into_iter()
+            .fold(Home::new(), |home, (name, value)| home.with_variable(name, value));
+        let home = home.with_variable("SEALDEX_FAILED_ATTEMPTS_MAX", "0");
+        let server = home.start().await;
+        let holder = caller(&server, key);
+        index(&holder, "mine", KEY).await;
+        let mut expected = [200; 21];
+        expected[12..15].fill(403);
+        expected[16] = 400;
+        expected[17] = 409;
+        expected[18] = 401;
+        expected[20] = 401;
+        let expected: Vec<(&str, u16)> = ROUTES.into_iter().zip(expected).collect();
+        assert_eq!(answers(&holder, "mine", Some(KEY)).await, expected, "{key}");
+        let refused: Vec<(&str, u16)> = ROUTES.into_iter().map(|route| (route, 401)).collect();
+        for wrong in ["wrong", "", "cdbk_1_AAAA"] {
+            let stranger = caller(&server, wrong);
+            assert_eq!(answers(&stranger, "mine", Some(KEY)).await, refused, "{wrong:?}");
+        }
+        let log = std::fs::read_to_string(home.log()).unwrap();
+        assert!(!log.contains(key) && !log.contains("nobody is asked"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_server_warns_and_keys_that_would_do_nothing_are_told() {
+    let home = Home::new().with_variable("CYBORGDB_API_KEY", "a licence that nobody is asked for");
+    let server = home.start().await;
+    assert_eq!(server.http.get("/v1/indexes/list").await.unwrap().status, 200);
+    let log = std::fs::read_to_string(home.log()).unwrap();
+    let warning = log
+        .lines()
+        .find(|line| line.contains("nobody is asked for credentials"));
+    assert!(warning.is_some_and(|line| line.contains("WARN")), "{log}");
+    assert!(!log.contains("a licence"), "{log}");
+    server.stop().await;
+
+    for (variables, cure) in [
+        (
+            [
+                ("SEALDEX_ROOT_KEY", "secret one"),
+                ("SEALDEX_API_KEY", "secret two"),
+            ],
+            "remove SEALDEX_API_KEY",
+        ),
+        (
+            [("REQUIRE_API_KEY", "false"), ("SEALDEX_API_KEY", "secret two")],
+            "remove one of them",
+        ),
+        (
+            [("REQUIRE_API_KEY", "true"), ("SEALDEX_UNUSED", "")],
+            "set SEALDEX_API_KEY",
+        ),
+    ] {
+        let home = variables
+            .into_iter()
+            .fold(Home::new(), |home, (name, value)| home.with_variable(name, value));
+        let refused = home.try_start().await.err().expect("it does not start");
+        assert!(
+            !refused.status.success() && refused.said.contains(cure) && !refused.said.contains("secret"),
+            "{}",
+            refused.said
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_is_slowed_down_and_says_when_to_come_back() {
     let home = Home::new()
         .with_variable("SEALDEX_ROOT_KEY", ROOT)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 const ROOT: &str = "the root key of this test";
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const WRONG: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddee00";
+const NEW_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 /// Asks with a key.
@@ -108,6 +109,42 @@ async fn guessing_a_key_of_an_index_is_slowed_down_and_its_owner_is_not() {
     for _ in 0..3 {
         assert_eq!(ask(&root, "mine", KEY).await.status, 200);
     }
+
+    // Whoever exchanges the key from there knows the new one, and the old one is a guess like any other.
+    let body = json!({"index_key": KEY, "new_index_key": NEW_KEY});
+    let rotated = root.post("/v1/indexes/mine/rotate", &body).await.unwrap();
+    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    refused_for_now(&ask(&root, "mine", KEY).await);
+    assert_eq!(ask(&root, "mine", NEW_KEY).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_who_works_from_an_address_does_not_make_guesses_from_there_heard() {
+    let home = Home::new()
+        .with_variable("SEALDEX_ROOT_KEY", ROOT)
+        .with_variable("SEALDEX_FAILED_ATTEMPTS_MAX", "2");
+    let server = home.start().await;
+    let root = Arc::new(server.http.with_header("x-api-key", ROOT));
+    Index::create(&root, "mine", KEY, json!({"dimension": 2})).await;
+    let body = json!({"permissions": ["read"], "index_key": KEY});
+    let made = root.post("/v1/indexes/mine/users", &body).await.unwrap().ok();
+    let shown = |credential: &str| {
+        server
+            .http
+            .coming_from(ELSEWHERE)
+            .with_header("x-api-key", credential)
+    };
+    let user = shown(made["api_key"].as_str().unwrap());
+    assert_eq!(ask(&user, "mine", KEY).await.status, 200);
+    for guess in ["guess", "another"] {
+        assert_eq!(shown(guess).get("/v1/indexes/list").await.unwrap().status, 401);
+    }
+    for credential in ["a third", ROOT] {
+        let reply = shown(credential).get("/v1/indexes/list").await.unwrap();
+        assert_eq!(reply.status, 429, "{credential}: {}", reply.text());
+    }
+    assert_eq!(ask(&user, "mine", KEY).await.status, 200);
+    assert_eq!(root.get("/v1/indexes/list").await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,24 @@ pub(crate) enum LoadError {
     },
 }
 
+/// What is set of the keys that callers may be asked for.
+pub(crate) struct Credentials {
+    /// The root key.
+    pub(crate) root: Option<Named>,
+    /// One key for everything.
+    pub(crate) api: Option<Named>,
+    /// The peer's licence, which is also its API key where one is required, and nothing to us otherwise.
+    pub(crate) licence: Option<Named>,
+    /// Whether an API key is to be asked for; `None` if nothing is said.
+    pub(crate) api_key_required: Option<bool>,
+}
+
+/// A key, and the setting that it stands under.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) key: Zeroizing<String>,
+}
+
 /// A setting that has a value.
 struct Found {
     name: String,
@@ -86,10 +104,29 @@ impl Config {
         &self.file.registry
     }
 
-    /// The root key. There is no option for it: everyone on a machine can read its command lines.
-    pub(crate) fn root_key(&self, variables: Variables<'_>) -> Option<Zeroizing<String>> {
-        let found = self.found(&ROOT_KEY, variables).into_iter().next();
-        found.map(|found| found.text)
+    /// The keys that callers may be asked for. There are no options for them: everyone on a machine can read its command lines.
+    pub(crate) fn credentials(&self, variables: Variables<'_>) -> Result<Credentials, LoadError> {
+        let of = |names: &[&str]| {
+            let found = self.found(names, variables).into_iter().next()?;
+            Some(Named {
+                name: found.name,
+                key: found.text,
+            })
+        };
+        let wanted = self.found(&REQUIRE_API_KEY, variables).into_iter().next();
+        let wanted = wanted.map(|found| {
+            truth(&found.text).map_err(|reason| LoadError::Value {
+                place: self.place(&found),
+                name: found.name.clone(),
+                reason: reason.to_owned(),
+            })
+        });
+        Ok(Credentials {
+            root: of(&ROOT_KEY),
+            api: of(&API_KEY),
+            licence: of(&LICENCE),
+            api_key_required: wanted.transpose()?,
+        })
     }
 
     /// `command` with what is configured as defaults of its options. Its environment variables must have been read once, so that
@@ -259,6 +296,12 @@ const TLS: [&str; 4] = [
     "SSL_CERT_PATH",
     "SSL_KEY_PATH",
 ];
+
+const API_KEY: [&str; 1] = ["SEALDEX_API_KEY"];
+
+const LICENCE: [&str; 1] = ["CYBORGDB_API_KEY"];
+
+const REQUIRE_API_KEY: [&str; 2] = ["SEALDEX_REQUIRE_API_KEY", "REQUIRE_API_KEY"];
 
 const ROOT_KEY: [&str; 2] = ["SEALDEX_ROOT_KEY", "CYBORGDB_SERVICE_ROOT_KEY"];
 

@@ -8,7 +8,7 @@ mod local_shard;
 mod stores;
 
 use crate::process::{ProcessError, harden, log_to_stderr, stop_signal};
-use access::Access;
+use access::{Access, AccessError};
 use clap::{Args, Command, FromArgMatches};
 use config::Config;
 use data_dir::DataDir;
@@ -135,6 +135,9 @@ pub(crate) enum ServeError {
     /// The configuration cannot be used.
     #[error("{0}")]
     Config(#[from] config::LoadError),
+    /// The keys that callers are to show do not go together.
+    #[error("{0}")]
+    Access(#[from] AccessError),
     /// The data directory cannot be used.
     #[error("{0}")]
     DataDir(#[from] data_dir::DataDirError),
@@ -176,9 +179,12 @@ pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
         let slots = config.registry().slots.len();
         tracing::info!(path = %path.display(), slots, "configuration read");
     }
-    let access = Access::configured(config, &environment);
-    if access.asks_nobody() && !args.host.is_loopback() && !args.open_to_network {
-        return Err(ServeError::OpenToNetwork(args.host));
+    let access = Access::configured(config, &environment)?;
+    if access.asks_nobody() {
+        if !args.host.is_loopback() && !args.open_to_network {
+            return Err(ServeError::OpenToNetwork(args.host));
+        }
+        tracing::warn!(host = %args.host, "nobody is asked for credentials: whoever reaches this address may use the server; set SEALDEX_ROOT_KEY or SEALDEX_API_KEY to change that; CYBORGDB_API_KEY is asked for with REQUIRE_API_KEY=true alone");
     }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

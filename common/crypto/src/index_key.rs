@@ -47,6 +47,11 @@ impl IndexKey {
         Self(key)
     }
 
+    /// The key's bytes, to be digested.
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.0
+    }
+
     /// One of the keys this one stands for. What one of them tells says nothing about another.
     pub(crate) fn derive(&self, label: &[u8], index: IndexId) -> Secret {
         Kdf::new(&self.0).derive(label, &[&index.0.to_be_bytes()])

@@ -1,9 +1,9 @@
 //! What secret types must not be able to do, checked by the compiler.
 
 use sealdex_crypto::{
-    BatchSigner, Bundle, Commitment, Credential, DataKeys, InboxOpener, IndexKey, LabelKeys, Lease,
-    LeaseKeyPair, LocalWrapKey, ReadCap, ReadGrant, SessionKey, TokenAuthority, TokenFingerprint, UserToken,
-    WriteCap, WriteGrant,
+    BatchSigner, Bundle, Commitment, Credential, DataKeys, Fingerprint, Fingerprints, InboxOpener, IndexKey,
+    LabelKeys, Lease, LeaseKeyPair, LocalWrapKey, ReadCap, ReadGrant, SessionKey, TokenAuthority,
+    TokenFingerprint, UserToken, WriteCap, WriteGrant,
 };
 use serde::Serialize;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -28,6 +28,7 @@ secrets!(
     Bundle,
     Credential,
     DataKeys,
+    Fingerprints,
     InboxOpener,
     IndexKey,
     LabelKeys,
@@ -42,7 +43,7 @@ secrets!(
 );
 
 /// All other types that the crate shows, each judged to hold no secret.
-const NOT_SECRET: [&str; 32] = [
+const NOT_SECRET: [&str; 33] = [
     "Aad",
     "AdminPublicKey",
     "BadSignature",
@@ -53,6 +54,7 @@ const NOT_SECRET: [&str; 32] = [
     "CallContext",
     "Commitment",
     "Direction",
+    "Fingerprint",
     "GrantSignature",
     "InboxContext",
     "InboxPublicKey",
@@ -81,6 +83,7 @@ const NOT_SECRET: [&str; 32] = [
 // Public, but to be compared in constant time only.
 assert_not_impl_any!(Commitment: PartialEq, PartialEq<[u8; 32]>, Deref);
 // Neither secret nor to be shown: who sees it in two places knows that one user was there.
+assert_not_impl_any!(Fingerprint: Debug, Display, Deref, AsRef<[u8]>, Serialize, PartialEq<[u8; 16]>);
 assert_not_impl_any!(TokenFingerprint: Debug, Display, Deref, AsRef<[u8]>, Serialize, PartialEq<[u8; 32]>);
 // Sealed, and shown by their length.
 assert_not_impl_any!(ReadGrant: Display, Deref, AsRef<[u8]>, Serialize);

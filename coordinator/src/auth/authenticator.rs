@@ -1,6 +1,6 @@
 //! Decides who a caller is from the credential in the `X-API-Key` header.
 
-use super::attempts::{Attempts, WINDOW};
+use super::attempts::Attempts;
 use super::caller::{Caller, Role};
 use sealdex_core::{ErrorCode, UserId};
 use sealdex_crypto::{Credential, TokenAuthority, UserToken};
@@ -70,7 +70,7 @@ impl Authenticator {
     pub fn api_key(key: &str, failures_max: u32) -> Self {
         Self::with(Policy::ApiKey {
             key: Credential::new(key),
-            attempts: Attempts::new(failures_max, WINDOW),
+            attempts: Attempts::new(failures_max),
         })
     }
 
@@ -79,7 +79,7 @@ impl Authenticator {
         Self::with(Policy::Rbac {
             root: Credential::new(root_key),
             tokens: TokenAuthority::new(root_key),
-            attempts: Attempts::new(failures_max, WINDOW),
+            attempts: Attempts::new(failures_max),
         })
     }
 
@@ -96,11 +96,14 @@ impl Authenticator {
             Policy::ApiKey { attempts, .. } | Policy::Rbac { attempts, .. } => attempts,
         };
         let sent = sent.filter(|sent| !sent.is_empty()).ok_or(AuthError::Missing)?;
-        let judged = self.judge(sent);
-        attempts
-            .judge(from, judged.is_ok())
-            .map_err(|retry_after_seconds| AuthError::TooManyAttempts { retry_after_seconds })?;
-        judged.map(|role| Caller::new(role, from))
+        let role = attempts
+            .judge(
+                from,
+                |fingerprints| fingerprints.of_text(sent),
+                || self.judge(sent),
+            )
+            .map_err(|retry_after_seconds| AuthError::TooManyAttempts { retry_after_seconds })??;
+        Ok(Caller::new(role, from))
     }
 
     /// Whose credential it is.
@@ -191,5 +194,18 @@ mod tests {
             })
         ));
         assert_eq!(kind(&server, None), Err(AuthError::Missing), "nothing was tried");
+    }
+
+    #[test]
+    fn a_users_token_keeps_working_beside_guesses_and_opens_no_way_for_them() {
+        let server = Authenticator::rbac("root", 1);
+        let (_, token) = server.mint().unwrap();
+        let text = token.reveal();
+        assert_eq!(kind(&server, Some(&text)), Ok("user"));
+        assert_eq!(kind(&server, Some("a guess")), Err(AuthError::Wrong));
+        let waits = |answer| matches!(answer, Err(AuthError::TooManyAttempts { .. }));
+        assert!(waits(kind(&server, Some("another"))));
+        assert!(waits(kind(&server, Some("root"))), "a right guess");
+        assert_eq!(kind(&server, Some(&text)), Ok("user"));
     }
 }

@@ -280,7 +280,7 @@ fn wrong_key(name: &str) -> ServiceError {
     ServiceError::new(
         ErrorCode::Unauthenticated,
         format!(
-            "Invalid encryption key for index '{name}': send the 64 hexadecimal digits it was created with."
+            "Invalid encryption key for index '{name}': send the 64 hexadecimal digits it was created or last rotated with."
         ),
     )
 }

@@ -10,6 +10,7 @@ use crate::domain::{Command, IndexRecord, KeyEnvelope, KeySource, Rejection};
 use crate::ports::KeyContext;
 use sealdex_core::{ErrorCode, IndexId};
 use sealdex_crypto::IndexKey;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What an index is to be opened with from now on.
@@ -30,7 +31,7 @@ impl Service {
     ) -> Result<Arc<IndexKey>, ServiceError> {
         match (&record.key.source, sent) {
             (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
-            (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
+            (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length("index_key", bytes)),
             (KeySource::Client, KeyInput::Absent) => Err(missing(&record.name)),
             (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
                 Err(unwelcome(&record.name))
@@ -48,18 +49,24 @@ impl Service {
         sent: KeyInput,
     ) -> Result<Arc<IndexKey>, ServiceError> {
         let key = self.index_key(record, sent).await?;
-        if record.key.source != KeySource::Client {
-            self.resume_with(record, &key)?;
-            return Ok(key);
+        if record.key.source == KeySource::Client {
+            self.key_attempts
+                .judge(
+                    source_of(caller, record.id),
+                    |fingerprints| fingerprints.of_key(&key),
+                    || self.custodian.verify(record, &key),
+                )
+                .map_err(|retry_after_seconds| too_many_wrong(&record.name, retry_after_seconds))??;
         }
-        let judged = self.custodian.verify(record, &key);
-        let source = caller.address().map(|address| (record.id, address));
-        self.key_attempts
-            .judge(source, judged.is_ok())
-            .map_err(|retry_after_seconds| too_many_wrong(&record.name, retry_after_seconds))?;
-        judged?;
         self.resume_with(record, &key)?;
         Ok(key)
+    }
+
+    /// Takes note that a caller has given an index the key that opens it from now on: they are no guesser when they send it.
+    pub(crate) fn set_by(&self, caller: &Caller, index: IndexId, key: &IndexKey) {
+        let source = source_of(caller, index);
+        self.key_attempts
+            .remember(source, |fingerprints| fingerprints.of_key(key));
     }
 
     /// Whoever pulls the key of a KMS-backed index keeps its users out too, although their grants would still open.
@@ -98,7 +105,7 @@ impl Service {
         let mut record = self.named(&index.name).await?;
         let old = self.callers_key(caller, &record, index.key).await?;
         self.custodian.verify(&record, &old)?;
-        let (new, source) = self.new_key(record.id, new).await?;
+        let (new, source) = self.new_key(&record, new).await?;
         loop {
             let bundles = Bundles::open(&record, &old)?;
             let rewrap = Command::Rewrap {
@@ -114,6 +121,9 @@ impl Service {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if source == KeySource::Client {
+            self.set_by(caller, record.id, &new);
         }
         self.opened_keys.forget(record.id);
         Ok(())
@@ -138,19 +148,24 @@ impl Service {
         ))
     }
 
-    /// The key that an index is to be opened with from now on.
+    /// The key that an index is to be opened with from now on, which must be another than it has.
     pub(crate) async fn new_key(
         &self,
-        index: IndexId,
+        record: &IndexRecord,
         new: NewKey,
     ) -> Result<(IndexKey, KeySource), ServiceError> {
         match new {
+            NewKey::Owned(KeyInput::Given(key)) if self.custodian.verify(record, &key).is_ok() => {
+                Err(ServiceError::invalid(
+                    "new_index_key is the key that the index has already; send another one, or only epoch to exchange the keys below it.",
+                ))
+            }
             NewKey::Owned(KeyInput::Given(key)) => Ok((key, KeySource::Client)),
-            NewKey::Owned(KeyInput::WrongLength(bytes)) => Err(wrong_length(bytes)),
+            NewKey::Owned(KeyInput::WrongLength(bytes)) => Err(wrong_length("new_index_key", bytes)),
             NewKey::Owned(KeyInput::Absent) => Err(ServiceError::invalid(
-                "Exactly one of new_kms_name or new_index_key must be supplied.",
+                "Say what to exchange: send new_index_key, new_kms_name, or epoch as true.",
             )),
-            NewKey::Slot(slot) => self.wrapped_by(&slot, index).await,
+            NewKey::Slot(slot) => self.wrapped_by(&slot, record.id).await,
         }
     }
 
@@ -201,6 +216,11 @@ impl Service {
     }
 }
 
+/// Wrong keys are counted for each index and address.
+fn source_of(caller: &Caller, index: IndexId) -> Option<(IndexId, IpAddr)> {
+    caller.address().map(|address| (index, address))
+}
+
 fn unwelcome(name: &str) -> ServiceError {
     ServiceError::invalid(format!(
         "Index '{name}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it."
@@ -223,8 +243,8 @@ fn too_many_wrong(name: &str, retry_after_seconds: u32) -> ServiceError {
     )
 }
 
-pub(crate) fn wrong_length(bytes: usize) -> ServiceError {
+pub(crate) fn wrong_length(field: &str, bytes: usize) -> ServiceError {
     ServiceError::invalid(format!(
-        "index_key must be 32 bytes as 64 hexadecimal digits; got {bytes} bytes."
+        "{field} must be 32 bytes as 64 hexadecimal digits; got {bytes} bytes."
     ))
 }

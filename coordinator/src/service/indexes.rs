@@ -62,8 +62,10 @@ impl Service {
                 .map_err(ServiceError::from),
             Err(error) => Err(error),
         };
-        if made.is_err() {
-            self.drop_rows(id).await?;
+        match (&made, owned) {
+            (Err(_), _) => self.drop_rows(id).await?,
+            (Ok(_), Some(key)) => self.set_by(caller, id, key),
+            (Ok(_), None) => {}
         }
         made.map(drop)
     }
@@ -195,7 +197,7 @@ fn owned_key(request: &CreateIndex) -> Result<Option<&IndexKey>, ServiceError> {
         (None, KeyInput::Absent) => Err(ServiceError::invalid(
             "Exactly one of kms_name or index_key must be supplied.",
         )),
-        (None, KeyInput::WrongLength(bytes)) => Err(wrong_length(*bytes)),
+        (None, KeyInput::WrongLength(bytes)) => Err(wrong_length("index_key", *bytes)),
         (None, KeyInput::Given(key)) => Ok(Some(key)),
     }
 }

@@ -84,7 +84,7 @@ pub struct RotationStatus {
     pub other: Option<KeyEpoch>,
     /// What is being done.
     pub phase: RotationPhase,
-    /// Items gone through, and how many there were when that began.
+    /// Items gone through, and how many there are to go through, as far as that is known.
     pub items: (u64, u64),
     /// Blocks of clusters gone through.
     pub blocks: u64,
@@ -110,6 +110,8 @@ impl Progress {
     pub(super) fn went_through(&self, items: u64, blocks: u64) {
         let mut counts = self.inner.lock();
         counts.items += items;
+        // Items that were written meanwhile are gone through too.
+        counts.items_total = counts.items_total.max(counts.items);
         counts.blocks += blocks;
         counts.error = None;
     }
@@ -184,20 +186,20 @@ impl Service {
         let (new, source) = match new {
             None => (old.clone(), record.key.source.clone()),
             Some(new) => {
-                let (key, source) = self.new_key(record.id, new).await?;
+                let (key, source) = self.new_key(&record, new).await?;
                 (Arc::new(key), source)
             }
         };
         loop {
             check_settled(&record)?;
-            let (old, new, source, of) = (old.clone(), new.clone(), source.clone(), record.clone());
+            let (old, new_key, source, of) = (old.clone(), new.clone(), source.clone(), record.clone());
             let (bundles, key, users) = self
                 .cpu
                 .run(move || {
                     let bundles = Bundles::open(&of, &old)?.with_next();
                     let users = of.users.iter().map(|user| bundles.extended(&of, user));
                     let users = users.collect::<Result<Vec<_>, _>>()?;
-                    let key = bundles.envelope(&new, source);
+                    let key = bundles.envelope(&new_key, source);
                     Ok::<_, ServiceError>((bundles, key, users))
                 })
                 .await??;
@@ -210,6 +212,9 @@ impl Service {
             };
             match self.catalog.change(begin).await {
                 Ok(begun) => {
+                    if begun.key.source == KeySource::Client {
+                        self.set_by(caller, begun.id, &new);
+                    }
                     self.opened_keys.forget(begun.id);
                     self.carry_on(&begun, bundles);
                     return Ok(KeyEpoch(begun.key.epoch.0 + 1));
@@ -446,3 +451,6 @@ fn ends(error: &ServiceError) -> bool {
         ErrorCode::NotFound | ErrorCode::Upstream | ErrorCode::Unavailable { .. }
     )
 }
+
+#[cfg(test)]
+mod tests;

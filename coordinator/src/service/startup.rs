@@ -28,9 +28,6 @@ use std::time::Duration;
 /// Tasks that trainings may have running or waiting.
 const TRAINING_QUEUE: usize = 8;
 
-/// Whoever sent an index's right key is known for so long: wrong keys from the same address do not lock them out meanwhile.
-const OWNER_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-
 /// What a coordinator can be told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -126,7 +123,7 @@ impl Service {
             promoter: Promoter::default(),
             rotations: Rotations::default(),
             opened_keys: KeyCache::new(settings.key_cache),
-            key_attempts: Attempts::new(settings.failed_attempts_max, OWNER_KNOWN_FOR),
+            key_attempts: Attempts::new(settings.failed_attempts_max),
             key_ring,
             settings,
             catalog,

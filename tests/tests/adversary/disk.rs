@@ -19,7 +19,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
-fn copy_of(folder: &Path) -> tempfile::TempDir {
+pub(crate) fn copy_of(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in files_under(folder).unwrap() {
         let to = copy.path().join(file.strip_prefix(folder).unwrap());

@@ -7,3 +7,4 @@
 mod catalog;
 mod deployment;
 mod disk;
+mod erasure;

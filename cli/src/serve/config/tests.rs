@@ -84,9 +84,16 @@ service:
     let disabled = |name: &str| (name == "AUTO_TRAIN_DISABLED").then(|| "True".to_owned());
     assert_eq!(serve(&file, &disabled, &[]).unwrap().auto_train_items, 0);
     let config = load(&file, &none).unwrap();
-    assert_eq!(config.root_key(&none).unwrap().as_str(), "0017");
+    let root = |variables: Variables<'_>| {
+        let root = config.credentials(variables).unwrap().root.unwrap();
+        (root.name, root.key.to_string())
+    };
+    assert_eq!(
+        root(&none),
+        ("CYBORGDB_SERVICE_ROOT_KEY".to_owned(), "0017".to_owned())
+    );
     let set = |name: &str| (name == "SEALDEX_ROOT_KEY").then(|| "other".to_owned());
-    assert_eq!(config.root_key(&set).unwrap().as_str(), "other");
+    assert_eq!(root(&set), ("SEALDEX_ROOT_KEY".to_owned(), "other".to_owned()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ fn main() {
     of::<Bundle>();
     of::<Credential>();
     of::<DataKeys>();
+    of::<Fingerprints>();
     of::<InboxOpener>();
     of::<IndexKey>();
     of::<LabelKeys>();

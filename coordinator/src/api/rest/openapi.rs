@@ -174,6 +174,7 @@ const FAILURES: [(u16, &str); 13] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::rest::json::Place;
     use serde_json::Value;
 
     /// Path, method, operation id and request schema, as clients of the API's release 0.17 have them.
@@ -344,6 +345,29 @@ mod tests {
             assert!(document.pointer(pointer).is_some(), "{reference}");
         }
     }
+
+    #[test]
+    fn every_field_of_a_request_can_be_named_where_it_is_at_fault() {
+        let document = document();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let mut fields = 0;
+        for (name, schema) in schemas {
+            // Requests, and the types in them alone.
+            let in_a_request = name.ends_with("Request") || REQUEST_PARTS.contains(&name.as_str());
+            for field in schema["properties"].as_object().into_iter().flatten() {
+                if in_a_request {
+                    let place = Place::default().then(field.0).to_string();
+                    assert_eq!(place, format!("body.{}", field.0), "{name}");
+                    fields += 1;
+                }
+            }
+        }
+        assert!(fields > 40, "{fields}");
+        assert!(REQUEST_PARTS.iter().all(|part| schemas.contains_key(*part)));
+    }
+
+    /// Objects within requests.
+    const REQUEST_PARTS: [&str; 3] = ["VectorItem", "BinaryVectorBatch", "BinaryQueryBatch"];
 
     #[test]
     fn a_batch_of_queries_differs_only_in_its_vectors() {

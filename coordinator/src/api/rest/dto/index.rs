@@ -1,13 +1,13 @@
 //! Requests about an index as a whole.
 
 use super::{SentKey, numbers};
-use crate::api::rest::json::{Fault, Int, Real};
+use crate::api::rest::json::{Fault, Flag, Int, Real};
 use crate::service::{self, CreateIndex, IndexRef, KeyInput, NewKey, ServiceError};
 use sealdex_core::{Metric, Precision, limits};
 use serde::de::{Deserialize, Deserializer, Error};
 use utoipa::ToSchema;
 
-/// A new index. Exactly one of `index_key` and `kms_name` is to be given.
+/// A new index. Exactly one of `index_key` and `kms_name` is to be given; an empty `index_key` counts as none.
 #[derive(serde::Deserialize, ToSchema)]
 pub(crate) struct CreateIndexRequest {
     /// The index's name, 1 to 255 characters.
@@ -89,7 +89,8 @@ pub(crate) struct IndexOperationRequest {
     pub(crate) index_key: SentKey,
 }
 
-/// Another key for an index. Exactly one of `new_index_key` and `new_kms_name` is to be given.
+/// Other keys for an index: `new_index_key`, `new_kms_name` or `epoch`; `epoch` may stand beside one of the other two, which
+/// exclude each other.
 #[derive(serde::Deserialize, ToSchema)]
 pub(crate) struct RotateRequest {
     /// The index's present key, 64 hexadecimal digits; to be left out for a KMS-backed index.
@@ -106,7 +107,8 @@ pub(crate) struct RotateRequest {
     /// Whether to begin a new key epoch as well: fresh keys for everything that is written from now on, and everything that
     /// was written before sealed again under them in the background. Needs no new index key.
     #[serde(default)]
-    epoch: Option<bool>,
+    #[schema(value_type = Option<bool>)]
+    epoch: Option<Flag>,
 }
 
 /// What a rotation exchanges.
@@ -132,7 +134,7 @@ impl RotateRequest {
                 ));
             }
         };
-        let rotation = match (self.epoch.unwrap_or(false), new) {
+        let rotation = match (self.epoch.is_some_and(|epoch| epoch.0), new) {
             (false, new) => Rotation::Key(new),
             (true, NewKey::Owned(KeyInput::Absent)) => Rotation::Epoch(None),
             (true, new) => Rotation::Epoch(Some(new)),

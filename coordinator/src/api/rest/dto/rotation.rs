@@ -20,8 +20,9 @@ pub(crate) struct RotationResponse {
     /// sealed before are rewritten; `waiting_for_key`: nobody is at it before the index's key is there, so send any request
     /// with it, or mend its key provider.
     phase: &'static str,
-    /// Items gone through since the server began with them, and how many there were then.
+    /// Items gone through since the server began with them.
     items_done: u64,
+    /// Items there were then, or more if more were gone through since.
     items_total: u64,
     /// Blocks of compact codes gone through.
     blocks_done: u64,

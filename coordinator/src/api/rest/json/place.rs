@@ -17,11 +17,15 @@ enum Step {
     Index(usize),
 }
 
-/// Every field of a request that may be at fault.
-const FIELDS: [&str; 28] = [
+/// Every field of a request that may be at fault; that none is missing is tested beside the OpenAPI document.
+const FIELDS: [&str; 32] = [
     "index_name",
     "index_key",
     "kms_name",
+    "new_index_key",
+    "new_kms_name",
+    "epoch",
+    "permissions",
     "dimension",
     "metric",
     "embedding_model",
@@ -70,7 +74,7 @@ impl Place {
     }
 
     /// The same place and then `field`, if the contract has such a field.
-    pub(super) fn then(mut self, field: &str) -> Self {
+    pub(crate) fn then(mut self, field: &str) -> Self {
         self.push_field(field);
         self
     }
