@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod client;
 mod connect;
+mod coordinator;
 mod health;
 mod keys;
 mod node;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// Run coordinator and shard in one process, on one data directory
     Serve(Box<serve::ServeArgs>),
+    /// Run a coordinator of a deployment: serves REST, keeps metadata, asks shard nodes
+    Coordinator(Box<coordinator::CoordinatorArgs>),
     /// Run a shard node of a deployment: keeps replicas of partitions
     Shard(Box<shard::ShardArgs>),
     /// Measure a server over REST: ingest, training, recall against queries per second
@@ -50,9 +53,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(_) => serve::configured(Cli::command())
+        Command::Serve(_) => serve::configured(Cli::command(), "serve")
             .and_then(|(args, config)| serve::run(args, &config))
             .map_err(|e| e.to_string()),
+        Command::Coordinator(_) => serve::configured(Cli::command(), "coordinator")
+            .map_err(|e| e.to_string())
+            .and_then(|(args, config)| coordinator::run(args, &config).map_err(|e| e.to_string())),
         Command::Shard(args) => shard::run(*args).map_err(|e| e.to_string()),
         Command::Bench(args) => bench::start(*args).map_err(|e| e.to_string()),
         Command::Certs(args) => certs::start(*args).map_err(|e| e.to_string()),

@@ -11,5 +11,6 @@ pub mod api;
 pub mod auth;
 pub mod domain;
 pub mod ports;
+pub mod reporter;
 pub mod service;
 pub mod steward;

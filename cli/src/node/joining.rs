@@ -70,7 +70,7 @@ pub(crate) struct Joined {
     pub(crate) members: Vec<Member>,
 }
 
-/// Asks until a coordinator answers. An error is one that asking again does not mend.
+/// Asks until a coordinator lets the node in. An error is one that asking again does not mend.
 pub(crate) async fn join(
     args: &NodeArgs,
     credentials: &Credentials,
@@ -80,29 +80,84 @@ pub(crate) async fn join(
     let mut told = String::new();
     loop {
         for address in &args.join {
-            let request = JoinRequest {
-                version: PEER_VERSION,
-                token: token.text.as_bytes().to_vec().into(),
-                address: args.advertised(),
-                zone: args.zone.clone(),
-                install: install.to_vec().into(),
-                software: env!("CARGO_PKG_VERSION").to_owned(),
-            };
-            match sealdex_peer::join(credentials, address, request, ANSWER_MAX).await {
+            match ask(args, credentials, token, install, address).await? {
                 Ok(reply) => return read(reply),
-                Err(PeerError::Status(status)) if is_final(status.code()) => {
-                    return Err(NodeError::Refused(format!("{address} lets this node not join: {}", status.message())));
-                }
-                Err(error) => {
-                    let says = format!("{address}: {error}");
-                    if says != told {
-                        tracing::info!(reason = says, "not joined yet; asked again until a coordinator answers");
-                        told = says;
-                    }
-                }
+                Err(error) => tell(&mut told, address, &error),
             }
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// Asks every coordinator but this one until each has said that it knows no deployment (`true`), or one lets the node in (`false`: join).
+pub(crate) async fn knows_none(
+    args: &NodeArgs,
+    credentials: &Credentials,
+    token: &JoinToken,
+    install: [u8; 16],
+    mine: &str,
+) -> Result<bool, NodeError> {
+    let mut left: Vec<&String> = args.join.iter().filter(|address| *address != mine).collect();
+    let mut told = String::new();
+    while !left.is_empty() {
+        let mut unsaid = Vec::new();
+        for address in left {
+            match ask(args, credentials, token, install, address).await? {
+                Ok(_) => return Ok(false),
+                Err(PeerError::Status(status)) if status.code() == Code::NotFound => {}
+                // It is part of one, and will let this node in.
+                Err(PeerError::Status(status)) if status.code() == Code::Unavailable && !is_away(&status) => {
+                    return Ok(false);
+                }
+                Err(error) => {
+                    tell(&mut told, address, &error);
+                    unsaid.push(address);
+                }
+            }
+        }
+        left = unsaid;
+        if !left.is_empty() {
+            sleep(PAUSE).await;
+        }
+    }
+    Ok(true)
+}
+
+/// Whether nobody answered, as opposed to somebody who said that it cannot at the moment.
+fn is_away(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+async fn ask(
+    args: &NodeArgs,
+    credentials: &Credentials,
+    token: &JoinToken,
+    install: [u8; 16],
+    address: &str,
+) -> Result<Result<JoinReply, PeerError>, NodeError> {
+    let request = JoinRequest {
+        version: PEER_VERSION,
+        token: token.text.as_bytes().to_vec().into(),
+        address: args.advertised(),
+        zone: args.zone.clone(),
+        install: install.to_vec().into(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    match sealdex_peer::join(credentials, address, request, ANSWER_MAX).await {
+        Err(PeerError::Status(status)) if is_final(status.code()) => Err(NodeError::Refused(format!(
+            "{address} does not let this node join: {}",
+            status.message()
+        ))),
+        outcome => Ok(outcome),
+    }
+}
+
+/// Says once what keeps the node waiting.
+fn tell(told: &mut String, address: &str, error: &PeerError) {
+    let says = format!("{address}: {error}");
+    if says != *told {
+        tracing::info!(reason = says, "not joined yet; coordinators are asked again");
+        *told = says;
     }
 }
 

@@ -1,12 +1,14 @@
 //! What coordinators and shard nodes of a deployment have in common as processes: options, identity, joining, and the way of consensus
 //! between them.
 
+mod closed_door;
 mod identity;
 mod joining;
 mod peers;
 
+pub(crate) use closed_door::ConsensusDoor;
 pub(crate) use identity::{Identified, NodeFile};
-pub(crate) use joining::{JoinToken, Joined, entered, join};
+pub(crate) use joining::{JoinToken, entered, join, knows_none};
 pub(crate) use peers::{ConsensusHandler, ConsensusPeers, Doorkeeper};
 
 use clap::Args;
@@ -87,6 +89,9 @@ pub(crate) enum NodeError {
     /// The token cannot be used.
     #[error("{0}")]
     Token(#[from] joining::TokenError),
+    /// Its peer port cannot be served.
+    #[error("cannot listen on {0}: {1}; choose another --peer-address or stop what is using it")]
+    Listen(SocketAddr, String),
     /// Nobody lets it in, for good.
     #[error("{0}")]
     Refused(String),

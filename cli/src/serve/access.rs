@@ -6,7 +6,7 @@ use sealdex_coordinator::adapters::registry::Variables;
 use sealdex_coordinator::auth::Authenticator;
 
 /// The credential that callers must show.
-pub(super) enum Access {
+pub(crate) enum Access {
     /// None.
     Open,
     /// One key for everything.
@@ -79,7 +79,7 @@ impl Access {
         }
     }
 
-    pub(super) fn authenticator(&self, failed_attempts_max: u32) -> Authenticator {
+    pub(crate) fn authenticator(&self, failed_attempts_max: u32) -> Authenticator {
         match self {
             Access::Open => Authenticator::open(),
             Access::ApiKey(named) => Authenticator::api_key(&named.key, failed_attempts_max),

@@ -7,10 +7,12 @@ mod data_dir;
 mod local_shard;
 mod stores;
 
+pub(crate) use access::Access;
+pub(crate) use config::Config;
+
 use crate::process::{ProcessError, harden, log_to_stderr, stop_signal};
-use access::{Access, AccessError};
+use access::AccessError;
 use clap::{Args, Command, FromArgMatches};
-use config::Config;
 use data_dir::DataDir;
 use local_shard::LocalShard;
 use stores::Stores;
@@ -32,15 +34,15 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) struct ServeArgs {
     /// Where everything is kept, sealed; made if it does not exist
     #[arg(long, env = "SEALDEX_DATA_DIR", default_value = "./sealdex-data")]
-    data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 
     /// Address to listen on
     #[arg(long, env = "SEALDEX_HOST", default_value = "127.0.0.1")]
-    host: IpAddr,
+    pub(crate) host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "SEALDEX_PORT", default_value_t = 8000)]
-    port: u16,
+    pub(crate) port: u16,
 
     /// Seconds that an index key which a KMS unwrapped is used before the KMS is asked again; 0 asks every time
     #[arg(long, env = "SEALDEX_KEY_CACHE_SECONDS", default_value_t = 60)]
@@ -49,7 +51,7 @@ pub(crate) struct ServeArgs {
     /// Wrong API keys looked at per address and minute before the next is refused unseen, and wrong keys of an index likewise; 0 looks
     /// at all
     #[arg(long, env = "SEALDEX_FAILED_ATTEMPTS_MAX", default_value_t = 20)]
-    failed_attempts_max: u32,
+    pub(crate) failed_attempts_max: u32,
 
     /// Serve on an address other than loopback although nobody has to authenticate
     #[arg(long, env = "SEALDEX_OPEN_TO_NETWORK")]
@@ -57,7 +59,7 @@ pub(crate) struct ServeArgs {
 
     /// Partitions of a new data directory; an existing one keeps its own
     #[arg(long, env = "SEALDEX_PARTITIONS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    partitions: Option<u16>,
+    pub(crate) partitions: Option<u16>,
 
     /// Threads for scans and for computing; 0 takes one per core
     #[arg(long, env = "SEALDEX_THREADS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
@@ -155,15 +157,15 @@ pub(crate) enum ServeError {
     Io(#[from] std::io::Error),
 }
 
-/// The arguments of `serve`, with what is configured as defaults, from the whole command line as `command` describes it. Whoever
-/// calls has parsed it once without: what is wrong with it was said then.
-pub(crate) fn configured(command: Command) -> Result<(ServeArgs, Config), ServeError> {
+/// The arguments of a role that takes those of `serve`, with what is configured as defaults, from the whole command line as `command`
+/// describes it. Whoever calls has parsed it once without: what is wrong with it was said then.
+pub(crate) fn configured<A: FromArgMatches>(command: Command, role: &str) -> Result<(A, Config), ServeError> {
     let config = Config::load(Path::new("."), &environment)?;
-    let serve = command.find_subcommand("serve").cloned().unwrap_or_default();
-    let serve = config.fill(serve, &environment)?;
-    let matches = command.mut_subcommand("serve", |_| serve).get_matches();
-    let matches = matches.subcommand_matches("serve").cloned().unwrap_or_default();
-    let args = ServeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let own = command.find_subcommand(role).cloned().unwrap_or_default();
+    let own = config.fill(own, &environment)?;
+    let matches = command.mut_subcommand(role, |_| own).get_matches();
+    let matches = matches.subcommand_matches(role).cloned().unwrap_or_default();
+    let args = A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     Ok((args, config))
 }
 
@@ -171,21 +173,67 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+impl ServeArgs {
+    /// Sets the process up, and tells which credential callers must show.
+    pub(crate) fn prepare(&self, config: &Config) -> Result<Access, ServeError> {
+        log_to_stderr(&self.log)?;
+        harden()?;
+        if let Some(path) = config.path() {
+            let slots = config.registry().slots.len();
+            tracing::info!(path = %path.display(), slots, "configuration read");
+        }
+        let access = Access::configured(config, &environment)?;
+        if access.asks_nobody() {
+            if !self.host.is_loopback() && !self.open_to_network {
+                return Err(ServeError::OpenToNetwork(self.host));
+            }
+            tracing::warn!(host = %self.host, "nobody is asked for credentials: whoever reaches this address may use the server; set SEALDEX_ROOT_KEY or SEALDEX_API_KEY to change that; CYBORGDB_API_KEY is asked for with REQUIRE_API_KEY=true alone");
+        }
+        Ok(access)
+    }
+
+    /// Threads that compute.
+    pub(crate) fn threads(&self) -> std::io::Result<usize> {
+        match self.threads {
+            0 => Ok(std::thread::available_parallelism()?.get()),
+            n => Ok(n as usize),
+        }
+    }
+
+    /// Free space to keep back; `None` chooses by the size of the disk.
+    pub(crate) fn disk_reserve_bytes(&self) -> Option<u64> {
+        self.disk_reserve_mib.map(|mib| u64::from(mib) << 20)
+    }
+
+    /// What the service is told, in a deployment with so many partitions.
+    pub(crate) fn settings(&self, partitions: u16, deployment: [u8; 16]) -> std::io::Result<Settings> {
+        Ok(Settings {
+            partitions,
+            deployment,
+            key_cache: Duration::from_secs(self.key_cache_seconds),
+            failed_attempts_max: self.failed_attempts_max,
+            compute_threads: self.threads()?,
+            auto_train_items: (self.auto_train_items > 0).then_some(self.auto_train_items),
+            recall_target: self.recall_target,
+            reseal_bytes_per_second: (self.rotation_mib_per_second * 1_048_576.0) as u64,
+            ..Settings::default()
+        })
+    }
+
+    /// What the REST edge is told.
+    pub(crate) fn server_options(&self) -> ServerOptions {
+        ServerOptions {
+            body_bytes_max: (self.body_max_mib as usize) << 20,
+            connections_max: self.connections_max as usize,
+            connections_per_address: self.connections_per_address as usize,
+            ..ServerOptions::default()
+        }
+    }
+}
+
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
 pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
-    log_to_stderr(&args.log)?;
-    harden()?;
-    if let Some(path) = config.path() {
-        let slots = config.registry().slots.len();
-        tracing::info!(path = %path.display(), slots, "configuration read");
-    }
-    let access = Access::configured(config, &environment)?;
-    if access.asks_nobody() {
-        if !args.host.is_loopback() && !args.open_to_network {
-            return Err(ServeError::OpenToNetwork(args.host));
-        }
-        tracing::warn!(host = %args.host, "nobody is asked for credentials: whoever reaches this address may use the server; set SEALDEX_ROOT_KEY or SEALDEX_API_KEY to change that; CYBORGDB_API_KEY is asked for with REQUIRE_API_KEY=true alone");
-    }
+    let access = args.prepare(config)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -198,25 +246,11 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     let listener = TcpListener::bind(address)
         .await
         .map_err(|e| ServeError::Listen(address, e))?;
-    let threads = match args.threads {
-        0 => std::thread::available_parallelism()?.get(),
-        n => n as usize,
-    };
-    let stores = Stores::open(&args, &data_dir, threads)
+    let stores = Stores::open(&args, &data_dir, args.threads()?)
         .await
         .map_err(|reason| not_opened(&data_dir, reason))?;
     let Stores { node, catalog, host } = stores;
-    let settings = Settings {
-        partitions: data_dir.partitions(),
-        deployment: data_dir.deployment(),
-        key_cache: Duration::from_secs(args.key_cache_seconds),
-        failed_attempts_max: args.failed_attempts_max,
-        compute_threads: threads,
-        auto_train_items: (args.auto_train_items > 0).then_some(args.auto_train_items),
-        recall_target: args.recall_target,
-        reseal_bytes_per_second: (args.rotation_mib_per_second * 1_048_576.0) as u64,
-        ..Settings::default()
-    };
+    let settings = args.settings(data_dir.partitions(), data_dir.deployment())?;
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(LocalShard::new(node.clone()));
     let service = Service::start(settings, Arc::new(catalog), shards, Arc::new(NoFellows), key_ring.clone())
@@ -224,17 +258,11 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
-    let server = ServerOptions {
-        body_bytes_max: (args.body_max_mib as usize) << 20,
-        connections_max: args.connections_max as usize,
-        connections_per_address: args.connections_per_address as usize,
-        ..ServerOptions::default()
-    };
     rest::serve(
         listener,
         service.clone(),
         access.authenticator(args.failed_attempts_max),
-        server,
+        args.server_options(),
         stop_signal()?,
     )
     .await?;
@@ -254,7 +282,7 @@ fn not_opened(data_dir: &DataDir, reason: String) -> ServeError {
 }
 
 /// Reads the key registry again whenever the process gets a SIGHUP.
-fn reload_on_hangup(key_ring: Arc<KeyRing>, config: &Config) -> std::io::Result<()> {
+pub(crate) fn reload_on_hangup(key_ring: Arc<KeyRing>, config: &Config) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let path = config.path().map(Path::to_owned);
     tokio::spawn(async move {

@@ -28,8 +28,7 @@ pub(super) struct Stores {
 impl Stores {
     /// Opens all of it; returns when what was acknowledged before can be read. An error says why, for the operator.
     pub(super) async fn open(args: &ServeArgs, data_dir: &DataDir, threads: usize) -> Result<Self, String> {
-        let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
-        let space = Space::open(data_dir.path(), reserve).map_err(|e| e.to_string())?;
+        let space = Space::open(data_dir.path(), args.disk_reserve_bytes()).map_err(|e| e.to_string())?;
         let space = Arc::new(space);
         let log = HostOptions {
             path: data_dir.log(),

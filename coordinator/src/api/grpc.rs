@@ -13,7 +13,7 @@ use sealdex_core::{IndexId, KeyEpoch, NodeId, limits};
 use sealdex_peer::wire::coordinator::coordinator_server::{Coordinator, CoordinatorServer};
 use sealdex_peer::{Caller, Gate, Role};
 use sealdex_proto::coordinator as wire;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::service::interceptor::InterceptedService;
@@ -26,7 +26,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(30);
 pub struct CoordinatorService {
     catalog: Arc<CatalogHandle>,
     steward: Arc<Steward>,
-    service: Arc<Service>,
+    /// Set when the service has started.
+    service: Arc<OnceLock<Arc<Service>>>,
 }
 
 impl CoordinatorService {
@@ -34,7 +35,7 @@ impl CoordinatorService {
     pub fn new(
         catalog: Arc<CatalogHandle>,
         steward: Arc<Steward>,
-        service: Arc<Service>,
+        service: Arc<OnceLock<Arc<Service>>>,
         gate: Gate,
     ) -> InterceptedService<CoordinatorServer<Self>, Gate> {
         let service = Self {
@@ -96,7 +97,11 @@ impl Coordinator for CoordinatorService {
             sealing: KeyEpoch(epochs.sealing),
             other: epochs.other.map(KeyEpoch),
         });
-        let settled = self.service.settle(IndexId(request.index), epochs);
+        let Some(service) = self.service.get() else {
+            // It has not begun to take requests, and will begin with metadata as it is by then.
+            return Ok(Response::new(wire::SettleReply {}));
+        };
+        let settled = service.settle(IndexId(request.index), epochs);
         match timeout(SETTLE_MAX, settled).await {
             Ok(Ok(())) => Ok(Response::new(wire::SettleReply {})),
             Ok(Err(error)) => Err(Status::unavailable(error.detail().to_owned())),

@@ -1,0 +1,85 @@
+//! Who may join: whoever shows a certificate of the deployment's authority and the join token.
+
+use crate::node::{Doorkeeper, JoinToken};
+use async_trait::async_trait;
+use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
+use sealdex_coordinator::domain::deployment::{Applied, Command, Deployment, InstallId, NewNode, Rejection, Role};
+use sealdex_peer::Identity;
+use sealdex_proto::peer::{JoinReply, JoinRequest, Member, Role as WireRole};
+use std::sync::Arc;
+use tonic::Status;
+
+/// See the module.
+pub(super) struct Door {
+    catalog: Arc<CatalogHandle>,
+    token: Arc<JoinToken>,
+}
+
+impl Door {
+    pub(super) fn new(catalog: Arc<CatalogHandle>, token: Arc<JoinToken>) -> Self {
+        Self { catalog, token }
+    }
+}
+
+#[async_trait]
+impl Doorkeeper for Door {
+    async fn admit(&self, identity: Identity, request: JoinRequest) -> Result<JoinReply, Status> {
+        if !self.token.is(&request.token) {
+            return Err(Status::permission_denied(
+                "the join token is not this deployment's; give the node the token that the coordinators have",
+            ));
+        }
+        let install: [u8; 16] = request.install.as_ref().try_into().map_err(|_| {
+            Status::invalid_argument("the request does not say which data directory it is for; upgrade the node")
+        })?;
+        let node = NewNode {
+            name: identity.name.to_string(),
+            role: match identity.role {
+                sealdex_peer::Role::Coordinator => Role::Coordinator,
+                sealdex_peer::Role::Shard => Role::Shard,
+            },
+            address: request.address,
+            zone: request.zone,
+            version: request.software,
+            install: InstallId(install),
+        };
+        let applied = self.catalog.change_deployment(Command::RegisterNode(node)).await;
+        let Applied::Node(record) = applied.map_err(status_of)? else {
+            return Err(Status::internal("a node was registered as something else"));
+        };
+        let deployment = self.catalog.deployment();
+        let deployment = deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped yet"))?;
+        Ok(JoinReply {
+            deployment: deployment.id.0.to_vec().into(),
+            node: record.id.0,
+            members: members(&deployment),
+            partitions: u32::from(deployment.partitions),
+        })
+    }
+}
+
+fn members(deployment: &Deployment) -> Vec<Member> {
+    let of_deployment = deployment.nodes().filter(|record| record.is_member());
+    let member = |record: &sealdex_coordinator::domain::deployment::NodeRecord| Member {
+        node: record.id.0,
+        role: match record.node.role {
+            Role::Shard => WireRole::Shard as i32,
+            Role::Coordinator | Role::Embedded => WireRole::Coordinator as i32,
+        },
+        name: record.node.name.clone(),
+        address: record.node.address.clone(),
+    };
+    of_deployment.map(member).collect()
+}
+
+fn status_of(error: CatalogError) -> Status {
+    let text = error.to_string();
+    match error {
+        CatalogError::DeploymentRejected(Rejection::NotBootstrapped) => Status::unavailable(text),
+        // It may be lost and not known to be yet: asked again.
+        CatalogError::DeploymentRejected(Rejection::NameTaken(_)) => Status::unavailable(text),
+        CatalogError::DeploymentRejected(_) => Status::failed_precondition(text),
+        CatalogError::NotLeader(_) => Status::unavailable("this coordinator does not lead; ask another one"),
+        _ => Status::unavailable(text),
+    }
+}

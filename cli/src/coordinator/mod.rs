@@ -1,0 +1,202 @@
+//! `sealdex coordinator`: a node that serves REST, keeps metadata, and asks shard nodes.
+
+mod beginning;
+mod door;
+mod following;
+
+use crate::node::{ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile};
+use crate::process::{ProcessError, stop_signal};
+use crate::serve::{Access, Config, ServeArgs, reload_on_hangup};
+use clap::Args;
+use door::Door;
+use sealdex_consensus::{Host, HostOptions, Space, Timing};
+use sealdex_coordinator::adapters::kms::KeyRing;
+use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
+use sealdex_coordinator::adapters::{CatalogHandle, FellowsGrpc};
+use sealdex_coordinator::api::grpc::CoordinatorService;
+use sealdex_coordinator::api::rest;
+use sealdex_coordinator::reporter::Reporter;
+use sealdex_coordinator::service::Service;
+use sealdex_coordinator::steward::Steward;
+use sealdex_peer::{Channels, Credentials, Directory, Gate, PeerClient, PeerService, Role};
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+
+/// Options of `sealdex coordinator`: those of every node, and those of `sealdex serve`, which are meant alike.
+#[derive(Args)]
+pub(crate) struct CoordinatorArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+
+    /// Begin a new deployment, if no other coordinator of --join knows one; where all have this, the first of --join begins
+    #[arg(long, env = "SEALDEX_BOOTSTRAP")]
+    bootstrap: bool,
+
+    /// Shard nodes that have to be there before partitions are given to them, when a deployment begins
+    #[arg(long, env = "SEALDEX_EXPECTED_SHARDS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=128))]
+    expected_shards: u16,
+
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+/// Why a coordinator does not run. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CoordinatorError {
+    /// It does not take part.
+    #[error("{0}")]
+    Node(#[from] NodeError),
+    /// The process cannot be set up.
+    #[error("{0}")]
+    Process(#[from] ProcessError),
+    /// Its REST edge cannot be set up.
+    #[error("{0}")]
+    Serve(#[from] crate::serve::ServeError),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {0}: {1}; choose another address or stop what is using it")]
+    Listen(SocketAddr, std::io::Error),
+    /// Storage cannot be opened.
+    #[error("cannot open the data directory: {0}")]
+    Storage(String),
+    /// The peer port cannot be served.
+    #[error("cannot serve other nodes: {0}")]
+    Peers(#[from] tonic::transport::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
+pub(crate) fn run(args: CoordinatorArgs, config: &Config) -> Result<(), CoordinatorError> {
+    let access = args.serve.prepare(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(ProcessError::from)?.block_on(serve(args, access, config))
+}
+
+async fn serve(args: CoordinatorArgs, access: Access, config: &Config) -> Result<(), CoordinatorError> {
+    let credentials = args.node.credentials(Role::Coordinator)?;
+    let token = Arc::new(JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?);
+    let mut file = NodeFile::open(&args.serve.data_dir, args.node.name.as_str()).map_err(NodeError::from)?;
+    let directory = Arc::new(Directory::default());
+    let me = beginning::identified(&args, &credentials, &token, &mut file, &directory).await?;
+    tracing::info!(node = %me.node, deployment = %me.deployment, "part of the deployment");
+
+    let rest_address = SocketAddr::new(args.serve.host, args.serve.port);
+    let rest_listener = listen(rest_address).await?;
+    let channels = Arc::new(Channels::new(me.deployment, me.node, &credentials, directory.clone()));
+    let (host, catalog) = open(&args, me, channels.clone()).await?;
+    let steward = Arc::new(Steward::new(me.node, catalog.clone()));
+    let service = Arc::new(OnceLock::new());
+    let door = Door::new(catalog.clone(), token);
+    let handler = Arc::new(ConsensusHandler::new(host.clone()));
+    handler.open_door(Arc::new(door));
+    let gate = Gate::new(me.deployment, me.node, directory.clone());
+    let peers = PeerPort::start(&args.node, &credentials, |mut server| {
+        let coordinator = CoordinatorService::new(catalog.clone(), steward.clone(), service.clone(), gate.clone());
+        server
+            .add_service(PeerService::new(gate, handler))
+            .add_service(coordinator)
+    })
+    .await?;
+
+    beginning::found(&args, me, &file, &catalog).await?;
+    let routes = Arc::new(Routes::default());
+    let mut tasks = vec![tokio::spawn(following::follow(catalog.clone(), directory, routes.clone()))];
+    tasks.push(tokio::spawn(steward.run()));
+    let reporter = Arc::new(Reporter::new(
+        catalog.clone(),
+        channels.clone(),
+        args.node.advertised(),
+        args.node.zone.clone(),
+        env!("CARGO_PKG_VERSION").to_owned(),
+    ));
+    tasks.push(tokio::spawn(reporter.clone().run()));
+    following::deployment_known(&catalog).await;
+    let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
+    let shards = Arc::new(ShardGrpc::new(channels.clone(), routes));
+    let fellows = Arc::new(FellowsGrpc::new(channels, catalog.clone()));
+    let settings = args.serve.settings(me.partitions, me.deployment.0)?;
+    let started = Service::start(settings, catalog.clone(), shards, fellows, key_ring.clone()).await;
+    let started = started.map_err(|error| CoordinatorError::Storage(error.context().unwrap_or(error.detail()).to_owned()))?;
+    // Nobody else sets it.
+    let _ = service.set(started.clone());
+    reload_on_hangup(key_ring, config).map_err(ProcessError::from)?;
+    tracing::info!(address = %rest_address, "serving REST");
+    let authenticator = access.authenticator(args.serve.failed_attempts_max);
+    let stop = stop_signal()?;
+    let served = rest::serve(rest_listener, started.clone(), authenticator, args.serve.server_options(), stop).await;
+    served.map_err(ProcessError::from)?;
+
+    tracing::info!("stopping");
+    reporter.stop();
+    if let Err(error) = catalog.relinquish().await {
+        tracing::info!(%error, "the metadata group was not handed over; it elects another leader");
+    }
+    started.stop().await;
+    peers.stop().await?;
+    tasks.iter().for_each(JoinHandle::abort);
+    host.stop().await;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, CoordinatorError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|cause| CoordinatorError::Listen(address, cause))
+}
+
+async fn open(
+    args: &CoordinatorArgs,
+    me: Identified,
+    channels: Arc<Channels>,
+) -> Result<(Arc<Host>, Arc<CatalogHandle>), CoordinatorError> {
+    let storage = |error: String| CoordinatorError::Storage(error);
+    let folder = &args.serve.data_dir;
+    let space = Space::open(folder, args.serve.disk_reserve_bytes()).map_err(|error| storage(error.to_string()))?;
+    let space = Arc::new(space);
+    let log = HostOptions {
+        path: folder.join("log"),
+        node: me.node,
+        space: space.clone(),
+        timing: Timing::default(),
+        peers: Arc::new(ConsensusPeers(PeerClient::new(channels.clone()))),
+    };
+    let host = tokio::task::spawn_blocking(move || Host::open(log)).await;
+    let host = host
+        .map_err(|error| storage(error.to_string()))?
+        .map_err(|error| storage(error.to_string()))?;
+    let catalog = CatalogHandle::open(&folder.join("catalog"), space, &host, Some(channels)).await;
+    Ok((host, Arc::new(catalog.map_err(|error| storage(error.to_string()))?)))
+}
+
+/// The peer port, as long as it is served.
+struct PeerPort {
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl PeerPort {
+    async fn start(
+        args: &NodeArgs,
+        credentials: &Credentials,
+        services: impl FnOnce(Server) -> Router,
+    ) -> Result<Self, CoordinatorError> {
+        let listener = listen(args.peer_address).await?;
+        let router = services(sealdex_peer::server(credentials)?);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(router.serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
+            let _ = stopped.await;
+        }));
+        Ok(Self { stop, serving })
+    }
+
+    async fn stop(self) -> Result<(), CoordinatorError> {
+        let _ = self.stop.send(());
+        match self.serving.await {
+            Ok(served) => Ok(served?),
+            // It was told to end.
+            Err(_) => Ok(()),
+        }
+    }
+}
