@@ -117,7 +117,8 @@ async fn serve(args: CoordinatorArgs, access: Access, config: &Config) -> Result
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(ShardGrpc::new(channels.clone(), routes));
     let fellows = Arc::new(FellowsGrpc::new(channels, catalog.clone()));
-    let settings = args.serve.settings(me.partitions, me.deployment.0)?;
+    let settings = args.serve.settings(me.partitions, me.deployment.0);
+    let settings = settings.map_err(ProcessError::from)?;
     let started = Service::start(settings, catalog.clone(), shards, fellows, key_ring.clone()).await;
     let started = started.map_err(|error| CoordinatorError::Storage(error.context().unwrap_or(error.detail()).to_owned()))?;
     // Nobody else sets it.
