@@ -16,8 +16,9 @@ pub(crate) enum ProcessError {
     Io(#[from] std::io::Error),
 }
 
-/// Logs what `filter` lets through.
+/// Logs what `filter` lets through. Of consensus, which tells of its every step, only what goes wrong, unless the filter names it.
 pub(crate) fn log_to_stderr(filter: &str) -> Result<(), ProcessError> {
+    let filter = if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=error") };
     let filter = EnvFilter::try_new(filter).map_err(|error| ProcessError::LogFilter(error.to_string()))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 
 /// Requests that may wait before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
@@ -105,7 +104,7 @@ async fn serve(args: ShardArgs) -> Result<(), ShardRoleError> {
         .add_service(PeerService::new(gate.clone(), handler))
         .add_service(ShardService::new(node.clone(), me.deployment, me.node, gate));
     let (stop_serving, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(router.serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
+    let serving = tokio::spawn(router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), async {
         let _ = stopped.await;
     }));
     let run = Run {

@@ -1,8 +1,9 @@
 //! A coordinator's word to whoever leads the metadata group: that it is there, and where.
 
 use crate::adapters::CatalogHandle;
+use sealdex_core::NodeId;
 use sealdex_peer::wire::coordinator::coordinator_client::CoordinatorClient;
-use sealdex_peer::{Channels, Lane};
+use sealdex_peer::{Channels, Directory, Lane, Role};
 use sealdex_proto::coordinator::ReportRequest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +13,14 @@ use tokio::time::{sleep, timeout};
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
+/// How many times it is told that another node leads.
+const HINTS_MAX: usize = 3;
+
 /// See the module. Share it in an `Arc`.
 pub struct Reporter {
     catalog: Arc<CatalogHandle>,
     channels: Arc<Channels>,
+    directory: Arc<Directory>,
     said: ReportRequest,
     stopping: AtomicBool,
 }
@@ -25,6 +30,7 @@ impl Reporter {
     pub fn new(
         catalog: Arc<CatalogHandle>,
         channels: Arc<Channels>,
+        directory: Arc<Directory>,
         address: String,
         zone: String,
         version: String,
@@ -38,6 +44,7 @@ impl Reporter {
         Self {
             catalog,
             channels,
+            directory,
             said,
             stopping: AtomicBool::new(false),
         }
@@ -51,18 +58,40 @@ impl Reporter {
     /// Goes on until the task is dropped. A leader need not tell itself.
     pub async fn run(self: Arc<Self>) {
         loop {
-            let leader = self.catalog.status().leader.filter(|leader| *leader != self.channels.me());
-            if let Some(channel) = leader.and_then(|leader| self.channels.to(leader, Lane::Consensus).ok()) {
-                let mut leader = CoordinatorClient::new(channel);
-                let said = ReportRequest {
-                    stopping: self.stopping.load(Ordering::Relaxed),
-                    ..self.said.clone()
-                };
-                if let Ok(Err(status)) = timeout(ANSWER_MAX, leader.report(said)).await {
-                    tracing::debug!(%status, "the leader took no report");
+            let me = self.channels.me();
+            let leader = self.catalog.status().leader;
+            // Who is not of the group yet asks whoever it was told of when it joined.
+            let asked = leader.map_or_else(|| self.directory.ids(Role::Coordinator), |leader| vec![leader]);
+            for node in asked.into_iter().filter(|node| *node != me) {
+                if self.report(node).await {
+                    break;
                 }
             }
             sleep(REPORT_EVERY).await;
         }
+    }
+
+    /// Whether the node, or the one it names, leads and took the report.
+    async fn report(&self, mut node: NodeId) -> bool {
+        for _ in 0..HINTS_MAX {
+            let Ok(channel) = self.channels.to(node, Lane::Consensus) else {
+                return false;
+            };
+            let mut coordinator = CoordinatorClient::new(channel);
+            let said = ReportRequest {
+                stopping: self.stopping.load(Ordering::Relaxed),
+                ..self.said.clone()
+            };
+            match timeout(ANSWER_MAX, coordinator.report(said)).await {
+                Ok(Ok(reply)) if reply.get_ref().leader != 0 => node = NodeId(reply.get_ref().leader),
+                Ok(Ok(reply)) => return !reply.get_ref().leaderless,
+                Ok(Err(status)) => {
+                    tracing::debug!(%node, %status, "a coordinator took no report");
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+        false
     }
 }

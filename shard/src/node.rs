@@ -106,7 +106,9 @@ impl Node {
     }
 
     pub(crate) async fn add_learner(&self, id: PartitionId, node: NodeId) -> Result<(), ChangeError> {
-        self.group(id)?.add_learner(node).await
+        let replica = self.replica(id);
+        let replica = replica.map_err(|_| ChangeError::NotLeader { leader: None })?;
+        replica.add_learner(node).await
     }
 
     pub(crate) async fn remove_learner(&self, id: PartitionId, node: NodeId) -> Result<(), ChangeError> {

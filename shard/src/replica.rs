@@ -3,7 +3,7 @@
 use crate::partition::{Directory, Partition};
 use crate::storage::Database;
 use bytes::Bytes;
-use sealdex_consensus::{Full, Group, GroupId, GroupStatus, Host, ProposeError, Purpose, ReadError};
+use sealdex_consensus::{ChangeError, Full, Group, GroupId, GroupStatus, Host, ProposeError, Purpose, ReadError};
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use std::collections::BTreeSet;
@@ -65,6 +65,14 @@ impl Replica {
     pub(crate) async fn led_here(&self) -> Result<GroupStatus, ShardError> {
         self.group.read_barrier().await.map_err(not_led)?;
         Ok(self.group.status())
+    }
+
+    /// Lets a node follow. Its copy begins with a snapshot: a node that had a replica before must not meet, in the log's history, a
+    /// membership in which it voted.
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        let purged = self.group.purge_applied().await;
+        purged.map_err(|fault| ChangeError::Refused(fault.to_string()))?;
+        self.group.add_learner(node).await
     }
 
     /// The group, for who changes its members.

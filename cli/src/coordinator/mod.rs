@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 
 /// Options of `sealdex coordinator`: those of every node, and those of `sealdex serve`, which are meant alike.
 #[derive(Args)]
@@ -103,11 +103,16 @@ async fn serve(args: CoordinatorArgs, access: Access, config: &Config) -> Result
 
     beginning::found(&args, me, &file, &catalog).await?;
     let routes = Arc::new(Routes::default());
-    let mut tasks = vec![tokio::spawn(following::follow(catalog.clone(), directory, routes.clone()))];
+    let mut tasks = vec![tokio::spawn(following::follow(
+        catalog.clone(),
+        directory.clone(),
+        routes.clone(),
+    ))];
     tasks.push(tokio::spawn(steward.run()));
     let reporter = Arc::new(Reporter::new(
         catalog.clone(),
         channels.clone(),
+        directory,
         args.node.advertised(),
         args.node.zone.clone(),
         env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,7 +191,7 @@ impl PeerPort {
         let listener = listen(args.peer_address).await?;
         let router = services(sealdex_peer::server(credentials)?);
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(router.serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
+        let serving = tokio::spawn(router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), async {
             let _ = stopped.await;
         }));
         Ok(Self { stop, serving })

@@ -12,7 +12,6 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Status;
-use tonic::transport::server::TcpIncoming;
 
 /// See the module.
 pub(crate) struct ConsensusDoor {
@@ -35,7 +34,7 @@ impl ConsensusDoor {
             let until = async {
                 let _ = stopped.await;
             };
-            if let Err(error) = router.serve_with_incoming_shutdown(TcpIncoming::from(listener), until).await {
+            if let Err(error) = router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), until).await {
                 tracing::warn!(%error, "the peer port was not served");
             }
         });

@@ -49,4 +49,4 @@ pub use headers::Headers;
 pub use identity::{Identity, IdentityError, NodeName, NodeNameError, Role, RoleError};
 pub use peer_client::{PeerClient, PeerError, join};
 pub use peer_service::{PeerHandler, PeerService, SnapshotChunks};
-pub use server::server;
+pub use server::{incoming, server};

@@ -3,6 +3,8 @@
 use crate::channels::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::credentials::Credentials;
 use std::time::Duration;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Error, Server};
 
 /// Calls of one peer at a time; further ones wait at the peer.
@@ -19,7 +21,11 @@ pub fn server(credentials: &Credentials) -> Result<Server, Error> {
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_MAX))
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .tcp_nodelay(true);
+        .initial_connection_window_size(CONNECTION_WINDOW);
     server.tls_config(credentials.server_tls())
+}
+
+/// What arrives at a listener. Answers leave at once: one that waited for the acknowledgement of its own first half would take 40 ms.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }

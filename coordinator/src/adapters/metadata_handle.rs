@@ -111,8 +111,11 @@ impl CatalogHandle {
         self.group.read_barrier().await.is_ok()
     }
 
-    /// Lets a coordinator follow the metadata group.
+    /// Lets a coordinator follow the metadata group. Its copy begins with a snapshot: who was of the group before must not meet, in the
+    /// log's history, a membership in which it voted.
     pub async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        let purged = self.group.purge_applied().await;
+        purged.map_err(|fault| ChangeError::Refused(fault.to_string()))?;
         self.group.add_learner(node).await
     }
 
