@@ -5,6 +5,7 @@ use parking_lot::RwLock;
 use sealdex_core::IndexId;
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{ShardError, Target};
+use sealdex_telemetry::metrics;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,7 @@ impl Leases {
             started: Instant::now(),
             leases: RwLock::default(),
         });
+        metrics().at_scrape(&table, |table| metrics().leases.hold(table.leases.read().len()));
         let (stop, stopped) = mpsc::channel();
         std::thread::Builder::new().name("leases".to_owned()).spawn({
             let table = Arc::clone(&table);
@@ -48,22 +50,22 @@ impl Leases {
 
     /// Grants a lease, or renews it with other keys.
     pub(crate) fn grant(&self, target: Target, keys: Arc<DataKeys>) {
+        metrics().leases.granted();
         self.table.grant(target, keys, Instant::now());
     }
 
     /// The keys for `target`, whose lease is renewed by this.
     pub(crate) fn keys(&self, target: Target) -> Result<Arc<DataKeys>, ShardError> {
-        self.table
-            .keys(target, Instant::now())
-            .ok_or(ShardError::LeaseRequired)
+        self.table.keys(target, Instant::now()).ok_or_else(|| {
+            metrics().leases.required();
+            ShardError::LeaseRequired
+        })
     }
 
     /// Ends all leases of an index at once.
     pub(crate) fn revoke(&self, index: IndexId) {
-        self.table
-            .leases
-            .write()
-            .retain(|target, _| target.index != index);
+        let revoked = end(&mut self.table.leases.write(), |target, _| target.index == index);
+        metrics().leases.revoked(revoked);
     }
 }
 
@@ -83,6 +85,13 @@ fn precedes(earlier: &Target, later: &Target) -> bool {
     (earlier.index, earlier.partition) == (later.index, later.partition) && stage(earlier) < stage(later)
 }
 
+/// Ends the leases that `which` tells; returns how many.
+fn end(leases: &mut HashMap<Target, Lease>, which: impl Fn(&Target, &Lease) -> bool) -> usize {
+    let before = leases.len();
+    leases.retain(|target, lease| !which(target, lease));
+    before - leases.len()
+}
+
 struct Lease {
     keys: Arc<DataKeys>,
     /// Milliseconds since the table was made. Atomic, so that use needs no exclusive lock.
@@ -96,7 +105,8 @@ impl Table {
             last_used: AtomicU64::new(self.millis(now)),
         };
         let mut leases = self.leases.write();
-        leases.retain(|other, _| !precedes(other, &target));
+        let revoked = end(&mut leases, |other, _| precedes(other, &target));
+        metrics().leases.revoked(revoked);
         leases.insert(target, lease);
     }
 
@@ -114,7 +124,8 @@ impl Table {
     fn sweep(&self, now: Instant) {
         let now = self.millis(now);
         if self.leases.read().values().any(|lease| lease.is_expired(now)) {
-            self.leases.write().retain(|_, lease| !lease.is_expired(now));
+            let expired = end(&mut self.leases.write(), |_, lease| lease.is_expired(now));
+            metrics().leases.expired(expired);
         }
     }
 

@@ -18,6 +18,7 @@ mod scan;
 mod storage;
 
 pub use node::{Node, Options};
+pub use sealdex_consensus::Room;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,6 @@ mod writer;
 
 pub use group::{Group, ProposeError};
 pub use log_frames::{LogError, check_logs};
-pub use space::{Full, Purpose, Space};
+pub use space::{Full, Purpose, Room, Space};
 pub use state_machine::{Entry, LogIndex, StateMachine, StorageFault};
 pub use watermark::{Watermark, WatermarkError};

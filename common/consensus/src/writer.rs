@@ -3,7 +3,9 @@
 use crate::space::Admitted;
 use crate::{Entry, StateMachine, StorageFault};
 use bytes::Bytes;
+use sealdex_telemetry::metrics;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Entries in one apply: bounds how long the first of them waits for the last.
@@ -76,6 +78,7 @@ fn apply<S: StateMachine>(state_machine: &mut S, batch: Vec<Proposal<S::Reply>>)
         entries.push(Entry { index, payload });
         waiting.push((reply, (room, admitted)));
     }
+    let begun = Instant::now();
     let apply = AssertUnwindSafe(|| {
         let replies = state_machine.apply(&entries)?;
         assert_eq!(
@@ -96,6 +99,7 @@ fn apply<S: StateMachine>(state_machine: &mut S, batch: Vec<Proposal<S::Reply>>)
             reason: "the state machine panicked".to_owned(),
         })
     })?;
+    metrics().log.synced(entries.len(), begun.elapsed());
     for ((waiter, room), reply) in waiting.into_iter().zip(replies) {
         drop(room);
         // A proposer that no longer waits is no concern of the log.

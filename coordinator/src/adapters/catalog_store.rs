@@ -8,6 +8,7 @@ use sealdex_consensus::{
     Entry, Full, Group, LogIndex, ProposeError, Purpose, Space, StateMachine, StorageFault, Watermark,
     check_logs,
 };
+use sealdex_telemetry::{Store, metrics};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,6 +60,13 @@ impl CatalogHandle {
         let space =
             Space::open(path, disk_reserve_bytes).map_err(|e| CatalogError::Storage(e.to_string()))?;
         let space = Arc::new(space);
+        metrics().at_scrape(&space, |space| {
+            if let Some(room) = space.room() {
+                metrics()
+                    .disk
+                    .set(Store::Catalog, room.free_bytes, room.needed_bytes);
+            }
+        });
         let store = CatalogStore::open(path, space.clone())?;
         let view = store.view.clone();
         let group = Group::start("catalog", store, QUEUE, space.clone())
