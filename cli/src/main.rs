@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admin;
 mod bench;
 mod client;
 mod connect;
@@ -9,6 +10,7 @@ mod keys;
 mod progress;
 mod prove;
 mod serve;
+mod telemetry;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

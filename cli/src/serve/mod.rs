@@ -6,6 +6,8 @@ mod config;
 mod data_dir;
 mod local_shard;
 
+use crate::admin::{self, AdminAddress, Condition, Readiness};
+use crate::telemetry::{TelemetryArgs, TelemetryError};
 use access::Access;
 use clap::{Args, Command, FromArgMatches};
 use config::Config;
@@ -18,14 +20,12 @@ use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_core::limits;
 use sealdex_shard::{Node, Options};
-use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Requests that may wait in the shard before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
@@ -99,10 +99,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_ROTATION_MIB_PER_SECOND", default_value_t = 32.0, value_parser = pace)]
     rotation_mib_per_second: f64,
 
-    /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
-    /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
-    #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
-    log: String,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 fn recall_target(text: &str) -> Result<f32, String> {
@@ -147,9 +145,12 @@ pub(crate) enum ServeError {
     /// Storage cannot be opened because its disk is full.
     #[error("cannot open {0}: its disk is full; free some MiB on it and start again, nothing is lost ({1})")]
     DiskFull(PathBuf, String),
-    /// The log filter does not parse.
-    #[error("--log: {0}")]
-    LogFilter(String),
+    /// The address of the admin port is taken or not ours.
+    #[error("cannot listen on {0}: {1}; choose another --admin-address or stop what is using it")]
+    ListenAdmin(SocketAddr, std::io::Error),
+    /// Log or traces cannot be started.
+    #[error("{0}")]
+    Telemetry(#[from] TelemetryError),
     /// Anything else the operating system refused.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -173,12 +174,10 @@ fn environment(name: &str) -> Option<String> {
 
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
 pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
-    let filter = EnvFilter::try_new(&args.log).map_err(|e| ServeError::LogFilter(e.to_string()))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let within = runtime.enter();
+    let traces = args.telemetry.start()?;
+    drop(within);
     leave_no_core()?;
     raise_file_limit()?;
     if let Some(path) = config.path() {
@@ -189,10 +188,13 @@ pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
     if access.asks_nobody() && !args.host.is_loopback() && !args.open_to_network {
         return Err(ServeError::OpenToNetwork(args.host));
     }
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(args, access, config))
+    runtime.block_on(async {
+        let outcome = serve(args, access, config).await;
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
+        outcome
+    })
 }
 
 /// A core dump would put the keys of the moment on disk, and a debugger of the same user could read them.
@@ -218,6 +220,12 @@ fn raise_file_limit() -> std::io::Result<()> {
 }
 
 async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), ServeError> {
+    let readiness = Readiness::new();
+    if let Some(address) = args.telemetry.admin_address {
+        let AdminAddress(listens) = address;
+        let started = admin::start(address, readiness.clone()).await;
+        started.map_err(|e| ServeError::ListenAdmin(listens, e))?;
+    }
     let data_dir = DataDir::open(&args.data_dir, args.partitions)?;
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address)
@@ -261,6 +269,14 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     )
     .await
     .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
+    readiness.depend("disk", {
+        let node = Arc::downgrade(&node);
+        move || {
+            let closed = || Condition::Bad("closed".to_owned());
+            node.upgrade().map_or_else(closed, |node| disk_condition(&node))
+        }
+    });
+    readiness.serve();
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     let server = ServerOptions {
@@ -274,13 +290,30 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         service.clone(),
         access.authenticator(args.failed_attempts_max),
         server,
-        stop_signal()?,
+        drain_at(stop_signal()?, readiness),
     )
     .await?;
     tracing::info!("stopping");
     service.stop().await;
     node.close().await;
     Ok(())
+}
+
+/// A full disk is no reason to send requests elsewhere: it takes no growth, but answers all else.
+fn disk_condition(node: &Node) -> Condition {
+    match node.room() {
+        Some(room) if room.free_bytes < room.needed_bytes => Condition::Impaired(format!(
+            "writes are refused: {} bytes are free of {} needed; free some space",
+            room.free_bytes, room.needed_bytes
+        )),
+        _ => Condition::Good,
+    }
+}
+
+async fn drain_at(stop: impl Future<Output = ()>, readiness: Readiness) {
+    stop.await;
+    readiness.drain();
+    tracing::info!("draining: requests under way are finished, none is taken any more");
 }
 
 fn not_opened(data_dir: &DataDir, reason: String) -> ServeError {
