@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admin;
 mod bench;
 mod certs;
 mod client;
@@ -15,6 +16,7 @@ mod progress;
 mod prove;
 mod serve;
 mod shard;
+mod telemetry;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

@@ -1,37 +1,48 @@
-//! What every long-running role does with its process: where it logs, what it keeps off the disk, and when it ends.
+//! What every long-running role does with its process: what it tells of itself from the start on, what it keeps off the disk, and when it
+//! ends.
 
+use crate::admin::{self, AdminAddress, Readiness};
+use crate::telemetry::{TelemetryArgs, TelemetryError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
-use std::io::IsTerminal;
+use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Why a process cannot be set up. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
-    /// The log filter does not parse.
-    #[error("--log: {0}")]
-    LogFilter(String),
+    /// Log or traces cannot be started.
+    #[error("{0}")]
+    Telemetry(#[from] TelemetryError),
+    /// The address of the admin port is taken or not ours.
+    #[error("cannot listen on {0}: {1}; choose another --admin-address or stop what is using it")]
+    ListenAdmin(SocketAddr, std::io::Error),
     /// The operating system refused.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
 
-/// Logs what `filter` lets through. Of consensus, which tells of its every step, only what goes wrong, unless the filter names it.
-pub(crate) fn log_to_stderr(filter: &str) -> Result<(), ProcessError> {
-    let filter = if filter.contains("openraft") { filter.to_owned() } else { format!("{filter},openraft=error") };
-    let filter = EnvFilter::try_new(filter).map_err(|error| ProcessError::LogFilter(error.to_string()))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    Ok(())
-}
-
-/// Leaves no core, and lets the process open as many files as it may.
-pub(crate) fn harden() -> Result<(), ProcessError> {
-    leave_no_core()?;
-    Ok(raise_file_limit()?)
+/// Runs a role until its end. Log, traces and admin port are there before it begins; the role tells `readiness` how far it is.
+pub(crate) fn run<E: From<ProcessError>>(
+    telemetry: &TelemetryArgs,
+    readiness: Readiness,
+    role: impl Future<Output = Result<(), E>>,
+) -> Result<(), E> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(ProcessError::from)?.block_on(async {
+        let traces = telemetry.start().map_err(ProcessError::from)?;
+        leave_no_core().map_err(ProcessError::from)?;
+        raise_file_limit().map_err(ProcessError::from)?;
+        if let Some(address) = telemetry.admin_address {
+            let AdminAddress(listens) = address;
+            let started = admin::start(address, readiness).await;
+            started.map_err(|cause| ProcessError::ListenAdmin(listens, cause))?;
+        }
+        let outcome = role.await;
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
+        outcome
+    })
 }
 
 /// A core dump would put the keys of the moment on disk, and a debugger of the same user could read them.
@@ -56,8 +67,8 @@ fn raise_file_limit() -> std::io::Result<()> {
     )?)
 }
 
-/// Comes when the process is asked to end.
-pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, ProcessError> {
+/// Comes when the process is asked to end; from then on it is no longer ready.
+pub(crate) fn stop_signal(readiness: Readiness) -> Result<impl Future<Output = ()>, ProcessError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -65,5 +76,7 @@ pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, ProcessError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        readiness.drain();
+        tracing::info!("draining: requests under way are finished, none is taken any more");
     })
 }

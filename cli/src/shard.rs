@@ -1,7 +1,9 @@
 //! `sealdex shard`: a node that keeps replicas of partitions, and answers coordinators.
 
-use crate::node::{ConsensusHandler, ConsensusPeers, JoinToken, NodeArgs, NodeError, NodeFile, entered, join};
-use crate::process::{ProcessError, harden, log_to_stderr, stop_signal};
+use crate::admin::{Condition, Readiness};
+use crate::node::{ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, entered, join};
+use crate::process::{self, ProcessError, stop_signal};
+use crate::telemetry::TelemetryArgs;
 use clap::Args;
 use sealdex_consensus::{Host, HostOptions, Space, Timing};
 use sealdex_core::NodeId;
@@ -38,9 +40,8 @@ pub(crate) struct ShardArgs {
     #[arg(long, env = "SEALDEX_DISK_RESERVE_MIB")]
     disk_reserve_mib: Option<u32>,
 
-    /// What to log: a level (error, warn, info, debug, trace) or a filter
-    #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
-    log: String,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
 }
 
 /// Why a shard node does not run. The text says what to do.
@@ -65,13 +66,11 @@ pub(crate) enum ShardRoleError {
 
 /// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: ShardArgs) -> Result<(), ShardRoleError> {
-    log_to_stderr(&args.log)?;
-    harden()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(ProcessError::from)?.block_on(serve(args))
+    let readiness = Readiness::new();
+    process::run(&args.telemetry, readiness.clone(), serve(&args, readiness))
 }
 
-async fn serve(args: ShardArgs) -> Result<(), ShardRoleError> {
+async fn serve(args: &ShardArgs, readiness: Readiness) -> Result<(), ShardRoleError> {
     let credentials = args.node.credentials(Role::Shard)?;
     let token = JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?;
     let mut file = NodeFile::open(&args.data_dir, args.node.name.as_str()).map_err(NodeError::from)?;
@@ -96,7 +95,7 @@ async fn serve(args: ShardArgs) -> Result<(), ShardRoleError> {
     entered(&directory, &joined.members);
     enter_self(&directory, me.node, &args.node, &credentials);
     let channels = Arc::new(Channels::new(me.deployment, me.node, &credentials, directory.clone()));
-    let (host, node) = open(&args, me.node, me.partitions, channels.clone()).await?;
+    let (host, node) = open(args, me, channels.clone(), &readiness).await?;
 
     let gate = Gate::new(me.deployment, me.node, directory.clone());
     let handler = Arc::new(ConsensusHandler::new(host.clone()));
@@ -115,8 +114,10 @@ async fn serve(args: ShardArgs) -> Result<(), ShardRoleError> {
     let agent = Arc::new(Agent::new(node.clone(), channels, directory, run));
     let reporting = tokio::spawn(agent.clone().run());
 
-    stop_signal()?.await;
-    tracing::info!("stopping");
+    depend_on_partitions(&readiness, &agent, &node);
+    readiness.serve();
+
+    stop_signal(readiness)?.await;
     agent.stop();
     node.relinquish().await;
     let _ = stop_serving.send(());
@@ -139,19 +140,37 @@ fn enter_self(directory: &Directory, me: NodeId, args: &NodeArgs, credentials: &
     directory.insert(me, registered);
 }
 
+/// What has to hold, besides that it serves, for a shard node to be one that others can do without.
+fn depend_on_partitions(readiness: &Readiness, agent: &Arc<Agent>, node: &Arc<Node>) {
+    let agent = Arc::downgrade(agent);
+    readiness.depend("replicas", move || match agent.upgrade() {
+        Some(agent) if agent.is_settled() => Condition::Good,
+        _ => Condition::Bad("not yet as the coordinators want them".to_owned()),
+    });
+    let node = Arc::downgrade(node);
+    readiness.depend("partitions", move || match node.upgrade().map(|node| node.leaderless().len()) {
+        Some(0) => Condition::Good,
+        Some(leaderless) => Condition::Bad(format!(
+            "{leaderless} are without a leader; a majority of their nodes has to be up"
+        )),
+        None => Condition::Bad("closed".to_owned()),
+    });
+}
+
 async fn open(
     args: &ShardArgs,
-    me: NodeId,
-    partitions: u16,
+    me: Identified,
     channels: Arc<Channels>,
+    readiness: &Readiness,
 ) -> Result<(Arc<Host>, Arc<Node>), ShardRoleError> {
     let storage = |error: String| ShardRoleError::Storage(error);
     let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
     let space = Space::open(&args.data_dir, reserve).map_err(|error| storage(error.to_string()))?;
     let space = Arc::new(space);
+    readiness.depend_on_disk(&space);
     let log = HostOptions {
         path: args.data_dir.join("log"),
-        node: me,
+        node: me.node,
         space: space.clone(),
         timing: Timing::default(),
         peers: Arc::new(ConsensusPeers(PeerClient::new(channels))),
@@ -162,7 +181,7 @@ async fn open(
     };
     let options = Options {
         path: args.data_dir.join("shard"),
-        partitions,
+        partitions: me.partitions,
         block_cache_bytes: (args.block_cache_mib as usize) << 20,
         threads,
         queue: REQUESTS_QUEUED,

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use sealdex_core::{IndexId, NodeId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{ShardError, Target};
+use sealdex_telemetry::metrics;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ impl Leases {
             started: Instant::now(),
             leases: RwLock::default(),
         });
+        metrics().at_scrape(&table, |table| metrics().leases.hold(table.leases.read().len()));
         let (stop, stopped) = mpsc::channel();
         std::thread::Builder::new().name("leases".to_owned()).spawn({
             let table = Arc::clone(&table);
@@ -50,6 +52,7 @@ impl Leases {
 
     /// Grants a lease, or renews it with other keys.
     pub(crate) fn grant(&self, target: Target, keys: Arc<DataKeys>) {
+        metrics().leases.granted();
         self.table.grant(target, keys, TERM, None, Instant::now());
     }
 
@@ -62,6 +65,7 @@ impl Leases {
         term: Duration,
         session: (NodeId, Arc<Session>),
     ) {
+        metrics().leases.granted();
         let term = term.min(TERM);
         self.table
             .grant(target, keys, term, Some(session), Instant::now());
@@ -77,23 +81,25 @@ impl Leases {
         let session = self.table.session(target, holder, Instant::now());
         session
             .filter(|session| session.id() == id)
-            .ok_or(ShardError::LeaseRequired)
+            .ok_or_else(required)
     }
 
     /// The keys for `target`, whose lease is renewed by this.
     pub(crate) fn keys(&self, target: Target) -> Result<Arc<DataKeys>, ShardError> {
-        self.table
-            .keys(target, Instant::now())
-            .ok_or(ShardError::LeaseRequired)
+        self.table.keys(target, Instant::now()).ok_or_else(required)
     }
 
     /// Ends all leases of an index at once.
     pub(crate) fn revoke(&self, index: IndexId) {
-        self.table
-            .leases
-            .write()
-            .retain(|target, _| target.index != index);
+        let revoked = end(&mut self.table.leases.write(), |target, _| target.index == index);
+        metrics().leases.revoked(revoked);
     }
+}
+
+/// There is no live lease for a call.
+fn required() -> ShardError {
+    metrics().leases.required();
+    ShardError::LeaseRequired
 }
 
 struct Table {
@@ -110,6 +116,13 @@ fn precedes(earlier: &Target, later: &Target) -> bool {
         (both, target.epoch, target.other.is_none())
     };
     (earlier.index, earlier.partition) == (later.index, later.partition) && stage(earlier) < stage(later)
+}
+
+/// Ends the leases that `which` tells; returns how many.
+fn end(leases: &mut HashMap<Target, Lease>, which: impl Fn(&Target, &Lease) -> bool) -> usize {
+    let before = leases.len();
+    leases.retain(|target, lease| !which(target, lease));
+    before - leases.len()
 }
 
 struct Lease {
@@ -133,7 +146,8 @@ impl Table {
     ) {
         let now = self.millis(now);
         let mut leases = self.leases.write();
-        leases.retain(|other, _| !precedes(other, &target));
+        let revoked = end(&mut leases, |other, _| precedes(other, &target));
+        metrics().leases.revoked(revoked);
         // Other coordinators go on using theirs, unless it has ended.
         let before = leases.remove(&target).filter(|lease| !lease.is_expired(now));
         let mut sessions = before.map(|lease| lease.sessions).unwrap_or_default();
@@ -168,7 +182,8 @@ impl Table {
     fn sweep(&self, now: Instant) {
         let now = self.millis(now);
         if self.leases.read().values().any(|lease| lease.is_expired(now)) {
-            self.leases.write().retain(|_, lease| !lease.is_expired(now));
+            let expired = end(&mut self.leases.write(), |_, lease| lease.is_expired(now));
+            metrics().leases.expired(expired);
         }
     }
 

@@ -25,6 +25,7 @@ use sealdex_index::dataplane::{
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
+use sealdex_telemetry::{Call, Store, call, metrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +62,13 @@ pub struct Node {
 impl Node {
     /// Opens the data directory, whose disk `space` watches. The partitions' logs are kept by `host`. Blocks.
     pub fn open(options: Options, space: Arc<Space>, host: Arc<Host>) -> Result<Node, ShardError> {
+        metrics().at_scrape(&space, |space| {
+            if let Some(room) = space.room() {
+                metrics()
+                    .disk
+                    .set(Store::Shard, room.free_bytes, room.needed_bytes);
+            }
+        });
         let database = Arc::new(Database::open(
             &options.path,
             options.block_cache_bytes,
@@ -98,6 +106,13 @@ impl Node {
         if let Ok(replica) = self.replica(id) {
             replica.led().await;
         }
+    }
+
+    /// The partitions that are here and of which this node knows no leader.
+    pub fn leaderless(&self) -> Vec<PartitionId> {
+        let replicas = self.replicas.read();
+        let leaderless = replicas.iter().filter(|(_, replica)| !replica.is_led());
+        leaderless.map(|(id, _)| *id).collect()
     }
 
     /// What this node knows of a partition's group, if it leads it at a moment after this was called.
@@ -292,10 +307,8 @@ impl Node {
     ) -> Result<Applied, ShardError> {
         let dropped = dropped_by(partition, entry);
         let forgotten = matches!(entry.command, Some(Command::DropIndex(_))).then_some(IndexId(entry.index));
-        let reply = self
-            .replica(partition)?
-            .propose(purpose_of(entry), encoded)
-            .await;
+        let replica = self.replica(partition)?;
+        let reply = call(Call::Propose, replica.propose(purpose_of(entry), encoded)).await;
         if let Some(index) = forgotten {
             self.leases.revoke(index);
         }
@@ -307,31 +320,39 @@ impl Node {
 
     /// Scores the rows of clusters.
     pub async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {
-        self.read(request.target, move |access, crew| {
+        let scan = self.read(Call::Scan, request.target, move |access, crew| {
             scan::search(access, &request, crew)
-        })
-        .await
+        });
+        let scanned = scan.await?;
+        metrics().shard.rows_scored(scanned.scored.iter().sum());
+        Ok(scanned)
     }
 
     /// Tells which candidates are current, and their exact distances.
     pub async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError> {
-        self.read(request.target, move |access, crew| {
+        let resolve = self.read(Call::Resolve, request.target, move |access, crew| {
             scan::resolve(access, &request, crew)
-        })
-        .await
+        });
+        let resolved = resolve.await?;
+        metrics().shard.candidates_resolved(resolved.len() as u64);
+        Ok(resolved)
     }
 
     /// Opens items, in the order asked; `None` for one that does not exist or of which another write is current. Shorter
     /// than the request if that takes up more than it may.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
-        self.read(request.target, move |access, _| scan::fetch(access, &request))
-            .await
+        self.read(Call::Fetch, request.target, move |access, _| {
+            scan::fetch(access, &request)
+        })
+        .await
     }
 
     /// Opens the partition's items in the order of their labels.
     pub async fn walk(&self, request: WalkRequest) -> Result<WalkReply, ShardError> {
-        self.read(request.target, move |access, _| scan::walk(access, &request))
-            .await
+        self.read(Call::Walk, request.target, move |access, _| {
+            scan::walk(access, &request)
+        })
+        .await
     }
 
     /// A piece of a generation's model, still sealed.
@@ -350,7 +371,7 @@ impl Node {
                 .get(Family::Blobs, &key)?
                 .map(|blob| blob.to_vec()))
         };
-        self.pool.run(read).await
+        call(Call::Blob, self.pool.run(read)).await
     }
 
     /// The rows of a cluster, current or not.
@@ -360,7 +381,7 @@ impl Node {
         generation: Generation,
         cluster: ClusterLabel,
     ) -> Result<ClusterRows, ShardError> {
-        self.read(target, move |access, _| {
+        self.read(Call::ClusterRows, target, move |access, _| {
             scan::cluster_rows(access, generation, cluster)
         })
         .await
@@ -372,16 +393,19 @@ impl Node {
         target: Target,
         writes: Vec<(ItemLabel, Op)>,
     ) -> Result<Vec<bool>, ShardError> {
-        self.read(target, move |access, _| scan::current(access, &writes))
-            .await
+        self.read(Call::Current, target, move |access, _| {
+            scan::current(access, &writes)
+        })
+        .await
     }
 
     /// Rewrites blocks of a cluster. Blocks that are well filled and have lost no row stay as they are.
     pub async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError> {
         let target = request.target;
-        let folded = self
-            .read(target, move |access, _| maintenance::fold(access, &request))
-            .await?;
+        let fold = self.read(Call::Fold, target, move |access, _| {
+            maintenance::fold(access, &request)
+        });
+        let folded = fold.await?;
         let Some(replaced) = folded else {
             return Ok(Applied::default());
         };
@@ -398,9 +422,10 @@ impl Node {
     /// Seals the next records again under the key epoch that the lease's keys seal under.
     pub async fn reseal(&self, request: ResealRequest) -> Result<Resealed, ShardError> {
         let target = request.target;
-        let (commands, resealed) = self
-            .read(target, move |access, _| maintenance::reseal(access, request.from))
-            .await?;
+        let reseal = self.read(Call::Reseal, target, move |access, _| {
+            maintenance::reseal(access, request.from)
+        });
+        let (commands, resealed) = reseal.await?;
         let proposals = commands.into_iter().map(|command| async move {
             let entry = Entry {
                 version: ENTRY_VERSION,
@@ -443,7 +468,7 @@ impl Node {
         }
         let database = Arc::clone(&self.database);
         let read = move |_: &Crew| read_inbox(&database, &directory, &request);
-        self.pool.run(read).await
+        call(Call::Inbox, self.pool.run(read)).await
     }
 
     /// Refuses what is about to write so many bytes in all if the node's disk has no room for it.
@@ -465,6 +490,7 @@ impl Node {
     /// Runs a job that opens records, if the node has a lease for it.
     async fn read<T: Send + 'static>(
         &self,
+        kind: Call,
         target: Target,
         job: impl FnOnce(&Access, &Crew) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
@@ -476,7 +502,7 @@ impl Node {
             target,
             keys,
         };
-        self.pool.run(move |crew| job(&access, crew)).await
+        call(kind, self.pool.run(move |crew| job(&access, crew))).await
     }
 
     fn replica(&self, id: PartitionId) -> Result<Arc<Replica>, ShardError> {

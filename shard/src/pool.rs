@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 use sealdex_index::dataplane::ShardError;
+use sealdex_telemetry::{Queue, metrics};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, TryAcquireError, oneshot};
@@ -55,14 +56,18 @@ impl Pool {
         let room = Arc::clone(&self.room)
             .try_acquire_owned()
             .map_err(|error| match error {
-                TryAcquireError::NoPermits => ShardError::Busy,
+                TryAcquireError::NoPermits => {
+                    metrics().queues.refused(Queue::Scan);
+                    ShardError::Busy
+                }
                 TryAcquireError::Closed => ShardError::Stopped,
             })?;
+        let queued = metrics().queues.enter(Queue::Scan);
         let (reply, answer) = oneshot::channel();
         let crew = Arc::clone(&self.crew);
         self.threads.spawn(move || {
             // Given back when the job is over, however it ends.
-            let _room = room;
+            let _held = (room, queued);
             if !reply.is_closed() {
                 let _running = Running::new(&crew);
                 // A caller that went away meanwhile has no use for the result.

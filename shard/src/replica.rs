@@ -85,6 +85,11 @@ impl Replica {
         self.group.wait_status(|status| status.leader.is_some()).await;
     }
 
+    /// Whether some node leads, as far as is known.
+    pub(crate) fn is_led(&self) -> bool {
+        self.group.status().leader.is_some()
+    }
+
     /// Puts an encoded entry into the log and waits until it is durable and applied.
     pub(crate) async fn propose(&self, purpose: Purpose, entry: Bytes) -> Result<Applied, ShardError> {
         self.group

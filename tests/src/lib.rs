@@ -6,9 +6,11 @@
 //! it can find fault.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin;
 pub mod aws;
 pub mod command;
 pub mod fashion;
+pub mod figures;
 pub mod history;
 pub mod http;
 pub mod index;

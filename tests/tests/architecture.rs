@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may depend directly on a guarded crate, besides crates that are not ours. `aws-lc-rs` also comes as the engine of TLS.
-const GUARDED: [(&str, &[&str]); 11] = [
+const GUARDED: [(&str, &[&str]); 13] = [
     ("aes-gcm", &["sealdex-crypto", "hpke"]),
     ("ed25519-dalek", &["sealdex-crypto"]),
     ("hpke", &["sealdex-crypto"]),
@@ -25,6 +25,8 @@ const GUARDED: [(&str, &[&str]); 11] = [
     ("hmac", &["sealdex-crypto", "hkdf"]),
     ("subtle", &["sealdex-crypto"]),
     ("openraft", &["sealdex-consensus"]),
+    ("prometheus-client", &["sealdex-telemetry"]),
+    ("opentelemetry_sdk", &["sealdex-cli"]),
     (
         "rocksdb",
         &["sealdex-shard", "sealdex-consensus", "sealdex-coordinator"],

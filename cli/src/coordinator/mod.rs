@@ -3,10 +3,12 @@
 mod beginning;
 mod door;
 mod following;
+mod readiness;
 
+use crate::admin::Readiness;
 use crate::node::{ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile};
-use crate::process::{ProcessError, stop_signal};
-use crate::serve::{Access, Config, ServeArgs, reload_on_hangup};
+use crate::process::{self, ProcessError, stop_signal};
+use crate::serve::{Config, ServeArgs, reload_on_hangup};
 use clap::Args;
 use door::Door;
 use sealdex_consensus::{Host, HostOptions, Space, Timing};
@@ -70,23 +72,24 @@ pub(crate) enum CoordinatorError {
 
 /// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: CoordinatorArgs, config: &Config) -> Result<(), CoordinatorError> {
-    let access = args.serve.prepare(config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(ProcessError::from)?.block_on(serve(args, access, config))
+    let readiness = Readiness::new();
+    process::run(&args.serve.telemetry, readiness.clone(), serve(&args, config, readiness))
 }
 
-async fn serve(args: CoordinatorArgs, access: Access, config: &Config) -> Result<(), CoordinatorError> {
+async fn serve(args: &CoordinatorArgs, config: &Config, readiness: Readiness) -> Result<(), CoordinatorError> {
+    let access = args.serve.access(config)?;
     let credentials = args.node.credentials(Role::Coordinator)?;
     let token = Arc::new(JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?);
     let mut file = NodeFile::open(&args.serve.data_dir, args.node.name.as_str()).map_err(NodeError::from)?;
     let directory = Arc::new(Directory::default());
-    let me = beginning::identified(&args, &credentials, &token, &mut file, &directory).await?;
+    let me = beginning::identified(args, &credentials, &token, &mut file, &directory).await?;
     tracing::info!(node = %me.node, deployment = %me.deployment, "part of the deployment");
 
     let rest_address = SocketAddr::new(args.serve.host, args.serve.port);
     let rest_listener = listen(rest_address).await?;
     let channels = Arc::new(Channels::new(me.deployment, me.node, &credentials, directory.clone()));
-    let (host, catalog) = open(&args, me, channels.clone()).await?;
+    let (host, catalog) = open(args, me, channels.clone(), &readiness).await?;
+    readiness::depend_on_metadata(&readiness, &catalog);
     let steward = Arc::new(Steward::new(me.node, catalog.clone()));
     let service = Arc::new(OnceLock::new());
     let door = Door::new(catalog.clone(), token);
@@ -101,7 +104,7 @@ async fn serve(args: CoordinatorArgs, access: Access, config: &Config) -> Result
     })
     .await?;
 
-    beginning::found(&args, me, &file, &catalog).await?;
+    beginning::found(args, me, &file, &catalog).await?;
     let routes = Arc::new(Routes::default());
     let mut tasks = vec![tokio::spawn(following::follow(
         catalog.clone(),
@@ -131,7 +134,8 @@ async fn serve(args: CoordinatorArgs, access: Access, config: &Config) -> Result
     reload_on_hangup(key_ring, config).map_err(ProcessError::from)?;
     tracing::info!(address = %rest_address, "serving REST");
     let authenticator = access.authenticator(args.serve.failed_attempts_max);
-    let stop = stop_signal()?;
+    let stop = stop_signal(readiness.clone())?;
+    readiness.serve();
     let served = rest::serve(rest_listener, started.clone(), authenticator, args.serve.server_options(), stop).await;
     served.map_err(ProcessError::from)?;
 
@@ -156,11 +160,13 @@ async fn open(
     args: &CoordinatorArgs,
     me: Identified,
     channels: Arc<Channels>,
+    readiness: &Readiness,
 ) -> Result<(Arc<Host>, Arc<CatalogHandle>), CoordinatorError> {
     let storage = |error: String| CoordinatorError::Storage(error);
     let folder = &args.serve.data_dir;
     let space = Space::open(folder, args.serve.disk_reserve_bytes()).map_err(|error| storage(error.to_string()))?;
     let space = Arc::new(space);
+    readiness.depend_on_disk(&space);
     let log = HostOptions {
         path: folder.join("log"),
         node: me.node,

@@ -7,11 +7,12 @@ mod data_dir;
 mod local_shard;
 mod stores;
 
-pub(crate) use access::Access;
 pub(crate) use config::Config;
 
-use crate::process::{ProcessError, harden, log_to_stderr, stop_signal};
-use access::AccessError;
+use crate::admin::Readiness;
+use crate::process::{self, ProcessError, stop_signal};
+use crate::telemetry::TelemetryArgs;
+use access::{Access, AccessError};
 use clap::{Args, Command, FromArgMatches};
 use data_dir::DataDir;
 use local_shard::LocalShard;
@@ -98,10 +99,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_ROTATION_MIB_PER_SECOND", default_value_t = 32.0, value_parser = pace)]
     rotation_mib_per_second: f64,
 
-    /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
-    /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
-    #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
-    log: String,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
 }
 
 fn recall_target(text: &str) -> Result<f32, String> {
@@ -174,10 +173,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 impl ServeArgs {
-    /// Sets the process up, and tells which credential callers must show.
-    pub(crate) fn prepare(&self, config: &Config) -> Result<Access, ServeError> {
-        log_to_stderr(&self.log)?;
-        harden()?;
+    /// Which credential callers must show. Says what else is configured.
+    pub(crate) fn access(&self, config: &Config) -> Result<Access, ServeError> {
         if let Some(path) = config.path() {
             let slots = config.registry().slots.len();
             tracing::info!(path = %path.display(), slots, "configuration read");
@@ -233,20 +230,18 @@ impl ServeArgs {
 
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
 pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
-    let access = args.prepare(config)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(args, access, config))
+    let readiness = Readiness::new();
+    process::run(&args.telemetry, readiness.clone(), serve(&args, config, readiness))
 }
 
-async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), ServeError> {
+async fn serve(args: &ServeArgs, config: &Config, readiness: Readiness) -> Result<(), ServeError> {
+    let access = args.access(config)?;
     let data_dir = DataDir::open(&args.data_dir, args.partitions)?;
     let address = SocketAddr::new(args.host, args.port);
     let listener = TcpListener::bind(address)
         .await
         .map_err(|e| ServeError::Listen(address, e))?;
-    let stores = Stores::open(&args, &data_dir, args.threads()?)
+    let stores = Stores::open(args, &data_dir, &readiness)
         .await
         .map_err(|reason| not_opened(&data_dir, reason))?;
     let Stores { node, catalog, host } = stores;
@@ -256,6 +251,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
     let service = Service::start(settings, Arc::new(catalog), shards, Arc::new(NoFellows), key_ring.clone())
         .await
         .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
+    readiness.serve();
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
     rest::serve(
@@ -263,7 +259,7 @@ async fn serve(args: ServeArgs, access: Access, config: &Config) -> Result<(), S
         service.clone(),
         access.authenticator(args.failed_attempts_max),
         args.server_options(),
-        stop_signal()?,
+        stop_signal(readiness)?,
     )
     .await?;
     tracing::info!("stopping");

@@ -3,6 +3,7 @@
 
 use super::ServeArgs;
 use super::data_dir::DataDir;
+use crate::admin::Readiness;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -27,9 +28,10 @@ pub(super) struct Stores {
 
 impl Stores {
     /// Opens all of it; returns when what was acknowledged before can be read. An error says why, for the operator.
-    pub(super) async fn open(args: &ServeArgs, data_dir: &DataDir, threads: usize) -> Result<Self, String> {
+    pub(super) async fn open(args: &ServeArgs, data_dir: &DataDir, readiness: &Readiness) -> Result<Self, String> {
         let space = Space::open(data_dir.path(), args.disk_reserve_bytes()).map_err(|e| e.to_string())?;
         let space = Arc::new(space);
+        readiness.depend_on_disk(&space);
         let log = HostOptions {
             path: data_dir.log(),
             node: NODE,
@@ -41,7 +43,7 @@ impl Stores {
             path: data_dir.shard(),
             partitions: data_dir.partitions(),
             block_cache_bytes: (args.block_cache_mib as usize) << 20,
-            threads,
+            threads: args.threads().map_err(|e| e.to_string())?,
             queue: REQUESTS_QUEUED,
         };
         let on_disk = space.clone();

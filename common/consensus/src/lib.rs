@@ -35,7 +35,7 @@ pub use peers::{Peers, Unreachable};
 pub use raft::config::Timing;
 pub use raft::mark::{Mark, MarkError};
 pub use sealdex_core::NodeId;
-pub use space::{Full, Purpose, Space};
+pub use space::{Full, Purpose, Room, Space};
 pub use state_machine::{Entry, LogIndex, SnapshotReader, StateMachine, StorageFault};
 pub use watermark::{Watermark, WatermarkError};
 

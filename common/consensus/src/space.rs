@@ -2,6 +2,7 @@
 //! and how a write waits that met a full disk all the same. Knows one folder and numbers, nothing of what is written.
 
 use parking_lot::Mutex;
+use sealdex_telemetry::{Urgency, metrics};
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -73,6 +74,15 @@ pub struct Full {
     pub needed_bytes: u64,
 }
 
+/// How much room there is on a disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Room {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes that have to be free for a write that begins something, besides its own.
+    pub needed_bytes: u64,
+}
+
 /// A write that was let in, until it is written.
 pub(crate) struct Admitted {
     space: Arc<Space>,
@@ -112,11 +122,7 @@ impl Space {
             return Ok(());
         };
         let kept = match purpose {
-            Purpose::Grow => {
-                self.reserve
-                    + self.owed.load(Ordering::Relaxed)
-                    + COPIES * self.pending.load(Ordering::Relaxed)
-            }
+            Purpose::Grow => self.kept_for_growth(),
             Purpose::Finish => self.reserve / 2,
             Purpose::Relieve => self.reserve / 4,
         };
@@ -126,6 +132,7 @@ impl Space {
             self.tell(full, free_bytes, needed_bytes);
         }
         if full {
+            metrics().disk.refused(urgency(purpose));
             Err(Full {
                 free_bytes,
                 needed_bytes,
@@ -142,6 +149,14 @@ impl Space {
         Ok(Admitted {
             space: Arc::clone(self),
             bytes,
+        })
+    }
+
+    /// How much room there is. `None` if the file system does not say.
+    pub fn room(&self) -> Option<Room> {
+        Some(Room {
+            free_bytes: self.seen_free()?,
+            needed_bytes: self.kept_for_growth(),
         })
     }
 
@@ -207,6 +222,16 @@ impl Space {
         self.closing.store(true, Ordering::Relaxed);
     }
 
+    /// 0 if every write is let in.
+    fn kept_for_growth(&self) -> u64 {
+        match self.reserve {
+            0 => 0,
+            reserve => {
+                reserve + self.owed.load(Ordering::Relaxed) + COPIES * self.pending.load(Ordering::Relaxed)
+            }
+        }
+    }
+
     fn seen_free(&self) -> Option<u64> {
         let mut seen = self.seen.lock();
         if seen.at.is_none_or(|at| at.elapsed() >= LOOK) {
@@ -224,6 +249,14 @@ impl Space {
         } else if before && !full {
             tracing::info!(%folder, free_bytes, needed_bytes, "the disk has room again: writes go on");
         }
+    }
+}
+
+fn urgency(purpose: Purpose) -> Urgency {
+    match purpose {
+        Purpose::Grow => Urgency::Grow,
+        Purpose::Finish => Urgency::Finish,
+        Purpose::Relieve => Urgency::Relieve,
     }
 }
 

@@ -13,6 +13,7 @@ use sealdex_consensus::{
 };
 use sealdex_core::NodeId;
 use sealdex_peer::Channels;
+use sealdex_telemetry::{Store, metrics};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +77,13 @@ impl CatalogHandle {
         host: &Arc<Host>,
         channels: Option<Arc<Channels>>,
     ) -> Result<Self, CatalogError> {
+        metrics().at_scrape(&space, |space| {
+            if let Some(room) = space.room() {
+                metrics()
+                    .disk
+                    .set(Store::Catalog, room.free_bytes, room.needed_bytes);
+            }
+        });
         let path = path.to_owned();
         let store = tokio::task::spawn_blocking(move || MetadataStore::open(&path, space))
             .await

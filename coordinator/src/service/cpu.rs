@@ -3,6 +3,7 @@
 
 use super::ServiceError;
 use sealdex_core::ErrorCode;
+use sealdex_telemetry::{Queue, metrics};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -10,12 +11,13 @@ use tokio::sync::{Semaphore, oneshot};
 #[derive(Clone)]
 pub(crate) struct Cpu {
     pool: Arc<rayon::ThreadPool>,
+    name: Queue,
     queue: Arc<Semaphore>,
 }
 
 impl Cpu {
-    /// `threads` threads; at most `queue` tasks running or waiting.
-    pub(crate) fn new(threads: usize, queue: usize) -> std::io::Result<Self> {
+    /// `threads` threads; at most `queue` tasks running or waiting, observed under `name`.
+    pub(crate) fn new(name: Queue, threads: usize, queue: usize) -> std::io::Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|n| format!("compute-{n}"))
@@ -23,6 +25,7 @@ impl Cpu {
             .map_err(std::io::Error::other)?;
         Ok(Self {
             pool: Arc::new(pool),
+            name,
             queue: Arc::new(Semaphore::new(queue)),
         })
     }
@@ -33,14 +36,16 @@ impl Cpu {
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ServiceError> {
         let permit = self.queue.clone().try_acquire_owned().map_err(|_| {
+            metrics().queues.refused(self.name);
             ServiceError::new(
                 ErrorCode::Busy,
                 "The server has too much under way; send the request again.",
             )
         })?;
+        let queued = metrics().queues.enter(self.name);
         let (done, outcome) = oneshot::channel();
         self.pool.spawn(move || {
-            let _permit = permit;
+            let _held = (permit, queued);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
             let _ = done.send(result);
         });

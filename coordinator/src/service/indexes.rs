@@ -8,6 +8,7 @@ use crate::auth::Caller;
 use crate::domain::{Command, GenerationRecord, IndexRecord, KeySource};
 use sealdex_core::{ErrorCode, Generation, IndexId, limits};
 use sealdex_crypto::{IndexKey, random_u64};
+use sealdex_telemetry::{Stage, stage};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -89,6 +90,10 @@ impl Service {
         caller: &Caller,
         index: IndexRef,
     ) -> Result<OpenIndex, ServiceError> {
+        stage(Stage::OpenIndex, self.open_for(caller, index)).await
+    }
+
+    async fn open_for(self: &Arc<Self>, caller: &Caller, index: IndexRef) -> Result<OpenIndex, ServiceError> {
         self.catalog.catch_up().await?;
         let record = self.catalog.get(&index.name);
         if let Some(token) = caller.token() {

@@ -14,6 +14,7 @@ use answer::Answering;
 use round::Round;
 use sealdex_core::{ErrorCode, limits};
 use sealdex_index::dataplane::ShardError;
+use sealdex_telemetry::{Stage, stage};
 use std::sync::Arc;
 
 /// How often a query is tried: a training may finish under it, or a write replace what it has found.
@@ -65,8 +66,9 @@ impl Service {
             ))
             .into());
         }
-        let before = self.inbox(index, session).await?;
-        let neighbours = match self.fanout.model(session, &record.active).await? {
+        let before = stage(Stage::Inbox, self.inbox(index, session)).await?;
+        let model = stage(Stage::Model, self.fanout.model(session, &record.active)).await?;
+        let neighbours = match model {
             None => vec![Vec::new(); query.vectors.len()],
             Some(model) => {
                 let everything = self.count(index).await?;
@@ -83,7 +85,7 @@ impl Service {
                 round.run().await?
             }
         };
-        let after = self.inbox(index, session).await?;
+        let after = stage(Stage::Inbox, self.inbox(index, session)).await?;
         let waited = Arc::new(Waited { before, after });
         if waited.may_have_missed() {
             return Err(Interrupted::Overtaken);
@@ -100,7 +102,7 @@ impl Service {
             waited: &waited,
             last,
         };
-        answering.answer(neighbours).await
+        stage(Stage::Answer, answering.answer(neighbours)).await
     }
 }
 

@@ -20,6 +20,7 @@ use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
 use sealdex_index::dataplane::ShardError;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{BeginGeneration, DropIndex, Entry, RetireGeneration, entry};
+use sealdex_telemetry::Queue;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -107,9 +108,9 @@ impl Service {
         key_ring: Arc<KeyRing>,
     ) -> Result<Arc<Self>, ServiceError> {
         let placement = Arc::new(Placement::new(settings.partitions));
-        let cpu = Cpu::new(settings.compute_threads, settings.compute_queue)
+        let cpu = Cpu::new(Queue::Compute, settings.compute_threads, settings.compute_queue)
             .map_err(|e| ServiceError::internal(e.to_string()))?;
-        let training_cpu = Cpu::new(settings.compute_threads, TRAINING_QUEUE)
+        let training_cpu = Cpu::new(Queue::Training, settings.compute_threads, TRAINING_QUEUE)
             .map_err(|e| ServiceError::internal(e.to_string()))?;
         let custodian = Custodian::new(&placement, settings.key_idle);
         let fanout = Fanout {

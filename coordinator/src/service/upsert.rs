@@ -10,8 +10,10 @@ use sealdex_crypto::random_16;
 use sealdex_index::dataplane::ShardError;
 use sealdex_index::distance;
 use sealdex_index::model::Model;
+use sealdex_telemetry::{Stage, stage};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// How often a write starts again because the set of generations changed under it, and the pause before each.
 const GENERATION_CHANGES_MAX: u32 = 100;
@@ -34,7 +36,7 @@ impl Service {
         index.writer("upsert vectors")?;
         check(index, &request)?;
         let (service, index) = (self.clone(), index.clone());
-        tokio::spawn(async move {
+        let to_its_end = async move {
             let items = request.ids.len();
             if index.reader.is_none() {
                 // What the number of items would tell is not for who may not read.
@@ -53,9 +55,10 @@ impl Service {
                 items,
                 training_triggered,
             })
-        })
-        .await
-        .map_err(|e| ServiceError::internal(e.to_string()))?
+        };
+        tokio::spawn(to_its_end.in_current_span())
+            .await
+            .map_err(|e| ServiceError::internal(e.to_string()))?
     }
 
     async fn write(&self, index: &OpenIndex, request: Arc<Upsert>) -> Result<(), ServiceError> {
@@ -81,7 +84,8 @@ impl Service {
             let plan = {
                 let (session, placement) = (session.clone(), self.fanout.placement.clone());
                 let plan = plan.clone();
-                self.cpu.run(move || plan(&session, &placement, &models)).await?
+                let seal = self.cpu.run(move || plan(&session, &placement, &models));
+                stage(Stage::Seal, seal).await?
             };
             // All of it, so that what is appended first is not in vain.
             self.fanout.shards.check_room(plan.bytes()).await?;
@@ -99,11 +103,11 @@ impl Service {
         writer: &Writer,
         plan: WritePlan,
     ) -> Result<(), ShardError> {
-        for entries in [plan.appends, plan.commits] {
+        for (step, entries) in [(Stage::Append, plan.appends), (Stage::Commit, plan.commits)] {
             let proposals = entries
                 .into_iter()
                 .map(|(partition, entry)| self.fanout.write(writer, partition, entry));
-            for applied in try_join_all(proposals).await? {
+            for applied in stage(step, try_join_all(proposals)).await? {
                 self.maintenance.note(session, &applied);
             }
         }

@@ -5,7 +5,9 @@ use super::database::{Batch, Database};
 use crate::raft::types::{Entry, LogId, Types, Vote};
 use crate::{GroupId, StorageFault};
 use openraft::storage::IOFlushed;
+use sealdex_telemetry::metrics;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Writes in one batch at most.
@@ -145,11 +147,15 @@ fn closed() -> StorageFault {
 }
 
 fn commit(database: &Database, writes: &[Write]) -> Result<(), StorageFault> {
+    let begun = Instant::now();
     let mut batch = database.batch();
     for Write { group, change, .. } in writes {
         put(&mut batch, *group, change);
     }
-    database.commit(batch)
+    database.commit(batch)?;
+    let entries = writes.iter().map(|write| write.change.entries()).sum();
+    metrics().log.synced(entries, begun.elapsed());
+    Ok(())
 }
 
 fn put(batch: &mut Batch<'_>, group: GroupId, change: &Change) {
@@ -164,6 +170,16 @@ fn put(batch: &mut Batch<'_>, group: GroupId, change: &Change) {
         Change::Forget(last) => batch.forget(group, *last),
         Change::Recall => batch.recalled(group),
         Change::Settle => {}
+    }
+}
+
+impl Change {
+    /// Entries that it adds.
+    fn entries(&self) -> usize {
+        match self {
+            Self::Append(entries) => entries.len(),
+            _ => 0,
+        }
     }
 }
 

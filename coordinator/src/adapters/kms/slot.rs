@@ -6,10 +6,11 @@ use super::local::KeyFile;
 use super::secrets_manager::SecretsManager;
 use super::{Refusal, UNREACHABLE};
 use crate::adapters::registry::{Provider, SlotConfig};
-use crate::ports::{KeyContext, KeyProvider, KmsError};
+use crate::ports::{KeyContext, KeyProvider, KmsError, KmsFault};
 use async_trait::async_trait;
 use sealdex_crypto::IndexKey;
-use std::time::Duration;
+use sealdex_telemetry::{KmsOperation, KmsOutcome, KmsProvider, metrics};
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A slot as it is written, with what was made for it.
@@ -92,7 +93,7 @@ impl KeyProvider for SlotProvider<'_> {
                 _ => SecretsManager::new(&clients, key_id).wrap(key, context).await,
             }
         };
-        self.slot.in_time(self.aws.patience().call, call).await
+        self.observed(KmsOperation::Wrap, call).await
     }
 
     async fn unwrap(&self, wrapped: &[u8], context: &KeyContext<'_>) -> Result<IndexKey, KmsError> {
@@ -116,11 +117,33 @@ impl KeyProvider for SlotProvider<'_> {
                 }
             }
         };
-        self.slot.in_time(self.aws.patience().call, call).await
+        self.observed(KmsOperation::Unwrap, call).await
     }
 }
 
 impl<'a> SlotProvider<'a> {
+    async fn observed<T>(
+        &self,
+        operation: KmsOperation,
+        call: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, KmsError> {
+        let begun = Instant::now();
+        let outcome = self.slot.in_time(self.aws.patience().call, call).await;
+        let provider = match self.kind {
+            Provider::AwsKms => KmsProvider::AwsKms,
+            Provider::AwsSecret => KmsProvider::AwsSecretsManager,
+            Provider::Local => KmsProvider::Local,
+        };
+        let ended = match outcome.as_ref().map_err(KmsError::fault) {
+            Ok(_) => KmsOutcome::Done,
+            Err(KmsFault::Throttled { .. }) => KmsOutcome::Throttled,
+            Err(KmsFault::Unreachable { .. }) => KmsOutcome::Unreachable,
+            Err(_) => KmsOutcome::Refused,
+        };
+        metrics().kms.observe(provider, operation, ended, begun.elapsed());
+        outcome
+    }
+
     /// The region that calls go to; empty for a key file.
     pub(super) async fn resolved_region(&self) -> Result<String, KmsError> {
         if self.kind == Provider::Local {

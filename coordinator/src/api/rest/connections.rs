@@ -3,6 +3,7 @@
 
 use super::server::ServerOptions;
 use parking_lot::Mutex;
+use sealdex_telemetry::{Open, metrics};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(super) struct Seat {
     pub(super) holder: Arc<Holder>,
     pub(super) admission: Admission,
     connections: Connections,
+    _open: Option<Open<'static>>,
 }
 
 /// What is known of one connection.
@@ -103,11 +105,16 @@ impl Connections {
     /// Finds a place for a connection from `peer`; `None` if there is not even one to refuse it at.
     pub(super) fn admit(&self, peer: IpAddr) -> Option<Seat> {
         let holder = Arc::new(Holder::new(owner(peer)));
-        let admission = self.table.lock().admit(&holder)?;
+        let admission = self.table.lock().admit(&holder);
+        let seated = admission == Some(Admission::Seated);
+        if !seated {
+            metrics().connections.refused();
+        }
         Some(Seat {
             holder,
-            admission,
+            admission: admission?,
             connections: self.clone(),
+            _open: seated.then(|| metrics().connections.opened()),
         })
     }
 }
@@ -187,6 +194,7 @@ fn displace_one<'a, O: Ord>(
         let (_, first) = waiting.min_by(|(a, _), (b, _)| a.cmp(b))?;
         // One that has begun a request since it was looked at stays.
         if first.displace() {
+            metrics().connections.displaced();
             return Some(first.clone());
         }
     }

@@ -1,5 +1,5 @@
-//! What surrounds every request: who sent it, an id to find it by, one line in the log, and an answer even if its
-//! handler panics.
+//! What surrounds every request: who sent it, an id to find it by, one line in the log, its figures and its span, and an
+//! answer even if its handler panics.
 //!
 //! The line is a warning if the server failed or was slow, information if the client was refused, and else for debugging.
 //! The line is built from a list of fields that can hold nothing of a client's: no names, ids, keys or values.
@@ -15,10 +15,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use sealdex_crypto::random_16;
+use sealdex_telemetry::{RequestSpan, metrics};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
-use tracing::Instrument;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -37,9 +37,11 @@ pub(super) struct Peer(pub(super) IpAddr);
 /// The outermost layer of the router.
 pub(super) async fn observe(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let under_way = metrics().requests.begin();
     let request_id = format!("{:032x}", u128::from_be_bytes(random_16()));
     let method = known_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let bytes_in = request.body().size_hint().exact();
     let api_key = request
         .headers()
@@ -50,13 +52,16 @@ pub(super) async fn observe(State(edge): State<Edge>, mut request: Request, next
     let caller_kind = caller.as_ref().map_or("none", Caller::kind);
     request.extensions_mut().insert(caller);
 
-    let span = tracing::info_span!("request", request_id);
-    let mut response = answer(request, next).instrument(span).await;
+    let span = RequestSpan::new(&request_id, route, method);
+    let mut response = span.around(answer(request, next)).await;
+    let status = response.status();
+    span.end(status.as_u16());
+    under_way.end(route, method, status.as_u16());
 
     let line = Line {
         method,
-        route: route.as_ref().map_or("none", MatchedPath::as_str),
-        status: response.status(),
+        route,
+        status,
         duration: started.elapsed(),
         request_id: &request_id,
         caller: caller_kind,

@@ -12,6 +12,7 @@ use futures_util::future::try_join_all;
 use sealdex_core::{Generation, ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::{Candidate, ResolveRequest, Resolved, ScanRequest, ShardError};
 use sealdex_index::filter::Filter;
+use sealdex_telemetry::{Stage, metrics, stage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,8 +58,8 @@ impl Round<'_> {
             if open.len() > together {
                 work.push((open.split_off(together), breadth));
             }
-            let scanned = self.scan(&open, breadth).await?;
-            let resolved = self.resolve(&open, &scanned.candidates).await?;
+            let scanned = stage(Stage::Scan, self.scan(&open, breadth)).await?;
+            let resolved = stage(Stage::Resolve, self.resolve(&open, &scanned.candidates)).await?;
             let mut still_open = Vec::new();
             let (mut wanted_probes, mut most_scored) = (breadth.probes, 0);
             let (mut misled, mut live) = (0, 0);
@@ -92,15 +93,20 @@ impl Round<'_> {
             if breadth == horizon.first() {
                 let candidates = scanned.candidates.iter().map(Vec::len).sum();
                 let mut fitness = self.session.fitness.lock();
+                metrics().recall.queries(open.len(), misled);
                 fitness.note(open.len(), misled);
                 fitness.note_candidates(candidates, live);
             }
+            metrics()
+                .recall
+                .probed(open.len() - still_open.len(), breadth.probes);
             if still_open.is_empty() {
                 continue;
             }
-            // With nothing left to widen, what was found is what there is.
-            if let Some(wider) = horizon.wider(breadth, wanted_probes, most_scored) {
-                work.push((still_open, wider));
+            match horizon.wider(breadth, wanted_probes, most_scored) {
+                Some(wider) => work.push((still_open, wider)),
+                // With nothing left to widen, what was found is what there is.
+                None => metrics().recall.probed(still_open.len(), breadth.probes),
             }
         }
         Ok(found)
