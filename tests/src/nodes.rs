@@ -3,6 +3,7 @@
 
 use crate::http::Http;
 use crate::server::{PASSED_ON, binary, free_port};
+use serde_json::json;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -38,7 +39,6 @@ struct Node {
     zone: String,
     rest: u16,
     peer: u16,
-    admin: u16,
     /// Grows when the node is set up anew.
     disk: u32,
     process: Option<Child>,
@@ -79,7 +79,6 @@ impl Nodes {
             zone: format!("zone-{}", self.nodes.len() % 3),
             rest: free_port(),
             peer: free_port(),
-            admin: free_port(),
             disk: 0,
             process: None,
         });
@@ -91,13 +90,13 @@ impl Nodes {
         (0..self.nodes.len()).filter(|n| self.nodes[*n].kind == kind).collect()
     }
 
-    /// Starts all nodes and waits until every coordinator is ready.
+    /// Starts all nodes and waits until an index can be made and deleted through every coordinator.
     pub async fn start_all(&mut self) {
         for n in 0..self.nodes.len() {
             self.start(n);
         }
-        for n in 0..self.nodes.len() {
-            self.ready(n).await;
+        for n in self.all(Kind::Coordinator) {
+            self.usable(n).await;
         }
     }
 
@@ -120,7 +119,6 @@ impl Nodes {
             .arg(data)
             .args(["--peer-address", &format!("127.0.0.1:{}", node.peer)])
             .args(["--advertise", &format!("127.0.0.1:{}", node.peer)])
-            .args(["--admin-address", &format!("127.0.0.1:{}", node.admin)])
             .arg("--tls-dir")
             .arg(tls)
             .args(["--join", &joins.join(",")])
@@ -149,31 +147,61 @@ impl Nodes {
         node.process = Some(child);
     }
 
-    /// Waits until a node says that it is ready.
-    pub async fn ready(&mut self, n: usize) {
+    /// Waits until an index can be made and deleted through a coordinator.
+    pub async fn usable(&mut self, n: usize) {
         let given_up = Instant::now() + READY_TIME_MAX;
-        let admin = Http::new(SocketAddr::from((Ipv4Addr::LOCALHOST, self.nodes[n].admin)));
-        while !admin.get("/readyz").await.is_ok_and(|reply| reply.status == 200) {
-            let log = self.log(n);
-            let node = &mut self.nodes[n];
-            let process = node.process.as_mut().expect("a node that was started");
-            if let Some(status) = process.try_wait().expect("a child can be waited for") {
-                panic!("{} ended with {status}:\n{}", node.name, tail(&log));
+        let http = self.http(n);
+        let key = "17".repeat(32);
+        let body = json!({"index_name": format!("probe-of-{}", self.nodes[n].name), "index_key": key});
+        loop {
+            let made = http.post("/v1/indexes/create", &body).await;
+            let made = made.is_ok_and(|reply| reply.status == 200 || reply.status == 409);
+            if made && http.post("/v1/indexes/delete", &body).await.is_ok_and(|reply| reply.status == 200) {
+                return;
             }
-            assert!(Instant::now() < given_up, "{} is not ready:\n{}", node.name, tail(&log));
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            for node in &mut self.nodes {
+                let Some(process) = &mut node.process else { continue };
+                if let Some(status) = process.try_wait().expect("a child can be waited for") {
+                    panic!("{} ended with {status}", node.name);
+                }
+            }
+            assert!(Instant::now() < given_up, "{} cannot be used", self.nodes[n].name);
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// A client of a coordinator.
+    /// A client of a coordinator, with the root key if the nodes have one.
     pub fn http(&self, n: usize) -> Arc<Http> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.nodes[n].rest));
-        Arc::new(Http::new(address))
+        let root = self.variables.iter().find(|(name, _)| name == "SEALDEX_ROOT_KEY");
+        let http = Http::new(address);
+        Arc::new(match root {
+            Some((_, key)) => http.with_header("x-api-key", key),
+            None => http,
+        })
     }
 
-    /// A client of a node's admin port.
-    pub fn admin(&self, n: usize) -> Http {
-        Http::new(SocketAddr::from((Ipv4Addr::LOCALHOST, self.nodes[n].admin)))
+    /// Runs a node until it ends by itself, and tells how and what it said.
+    pub fn run(&mut self, n: usize) -> (std::process::ExitStatus, String) {
+        self.start(n);
+        let mut process = self.nodes[n].process.take().expect("a node that was started");
+        let given_up = Instant::now() + READY_TIME_MAX;
+        loop {
+            if let Some(status) = process.try_wait().expect("our child can be waited for") {
+                return (status, tail(&self.log(n)));
+            }
+            if Instant::now() > given_up {
+                let _ = process.kill();
+                let _ = process.wait();
+                panic!("{} does not end:\n{}", self.nodes[n].name, tail(&self.log(n)));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Gives a node what is not its own: another token file, another role's certificate.
+    pub fn with_token(&self, token: &str) {
+        std::fs::write(self.token(), token).expect("our own folder is writable");
     }
 
     /// Ends a node at once, as a crash would.

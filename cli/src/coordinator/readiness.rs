@@ -30,7 +30,10 @@ fn partitions(catalog: &CatalogHandle) -> Condition {
         return Condition::Bad("nothing is known of the deployment yet".to_owned());
     };
     let assigned = &deployment.table.partitions;
-    let kept = assigned.iter().filter(|assignment| !assignment.voters.is_empty()).count();
+    let kept = assigned
+        .iter()
+        .filter(|assignment| !assignment.voters.is_empty())
+        .count();
     if kept == usize::from(deployment.partitions) {
         return Condition::Good;
     }

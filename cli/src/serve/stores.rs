@@ -4,21 +4,14 @@
 use super::ServeArgs;
 use super::data_dir::DataDir;
 use crate::admin::Readiness;
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use sealdex_consensus::{Host, HostOptions, Peers, Space, Timing, Unreachable};
+use sealdex_consensus::{Host, HostOptions, Space};
 use sealdex_coordinator::adapters::CatalogHandle;
-use sealdex_core::{NodeId, PartitionId};
+use sealdex_core::PartitionId;
 use sealdex_shard::{Node, Options, Origin};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Requests that may wait in the shard before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
-
-/// The only node there is.
-const NODE: NodeId = NodeId(1);
 
 pub(super) struct Stores {
     pub(super) host: Arc<Host>,
@@ -32,13 +25,8 @@ impl Stores {
         let space = Space::open(data_dir.path(), args.disk_reserve_bytes()).map_err(|e| e.to_string())?;
         let space = Arc::new(space);
         readiness.depend_on_disk(&space);
-        let log = HostOptions {
-            path: data_dir.log(),
-            node: NODE,
-            space: space.clone(),
-            timing: Timing::alone(),
-            peers: Arc::new(Alone),
-        };
+        let log = HostOptions::alone(data_dir.log(), space.clone());
+        let me = log.node;
         let options = Options {
             path: data_dir.shard(),
             partitions: data_dir.partitions(),
@@ -58,8 +46,8 @@ impl Stores {
         let catalog = CatalogHandle::open(&data_dir.catalog(), space, &host, None)
             .await
             .map_err(|e| e.to_string())?;
-        catalog.found(NODE).await.map_err(|e| e.to_string())?;
-        let founding = Origin::Founding([NODE].into());
+        catalog.found(me).await.map_err(|e| e.to_string())?;
+        let founding = Origin::Founding([me].into());
         for partition in (0..data_dir.partitions()).map(PartitionId) {
             let hosted = node.host_partition(partition, &founding).await;
             hosted.map_err(|e| e.to_string())?;
@@ -68,24 +56,5 @@ impl Stores {
             node.led(partition).await;
         }
         Ok(Self { host, catalog, node })
-    }
-}
-
-/// Nobody else.
-struct Alone;
-
-#[async_trait]
-impl Peers for Alone {
-    async fn call(&self, to: NodeId, _: Bytes, _: Duration) -> Result<Bytes, Unreachable> {
-        Err(Unreachable(format!("there is no node {to}")))
-    }
-
-    async fn send_snapshot(
-        &self,
-        to: NodeId,
-        _: BoxStream<'static, std::io::Result<Bytes>>,
-        _: Duration,
-    ) -> Result<Bytes, Unreachable> {
-        Err(Unreachable(format!("there is no node {to}")))
     }
 }

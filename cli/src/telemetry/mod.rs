@@ -20,7 +20,7 @@ pub(crate) struct TelemetryArgs {
     /// What to log: a level (error, warn, info, debug, trace) or a filter. Requests that succeed are a line each with
     /// "info,sealdex::request=debug"; those that are refused are with info, those that fail or are slow with warn
     #[arg(long, env = "SEALDEX_LOG", default_value = "info")]
-    log: String,
+    pub(crate) log: String,
 
     /// Address of the admin port, which answers /livez, /readyz and /metrics to whoever reaches it; a port alone listens on
     /// 127.0.0.1

@@ -30,6 +30,19 @@ pub struct HostOptions {
     pub peers: Arc<dyn Peers>,
 }
 
+impl HostOptions {
+    /// Of the only node of a deployment.
+    pub fn alone(path: PathBuf, space: Arc<Space>) -> Self {
+        Self {
+            path,
+            node: NodeId(1),
+            space,
+            timing: Timing::alone(),
+            peers: Arc::new(crate::Alone),
+        }
+    }
+}
+
 /// See the module.
 pub struct Host {
     node: NodeId,

@@ -31,7 +31,7 @@ pub use barrier::ReadError;
 pub use group::{ChangeError, Group, GroupStatus, ProposeError};
 pub use host::{Host, HostError, HostOptions, ReceiveError};
 pub use log_frames::{LogError, check_logs};
-pub use peers::{Peers, Unreachable};
+pub use peers::{Alone, Peers, Unreachable};
 pub use raft::config::Timing;
 pub use raft::mark::{Mark, MarkError};
 pub use sealdex_core::NodeId;

@@ -28,3 +28,22 @@ pub trait Peers: Send + Sync + 'static {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreachable(pub String);
+
+/// Nobody: for a deployment of one node.
+pub struct Alone;
+
+#[async_trait]
+impl Peers for Alone {
+    async fn call(&self, to: NodeId, _: Bytes, _: Duration) -> Result<Bytes, Unreachable> {
+        Err(Unreachable(format!("there is no node {to}")))
+    }
+
+    async fn send_snapshot(
+        &self,
+        to: NodeId,
+        _: BoxStream<'static, io::Result<Bytes>>,
+        _: Duration,
+    ) -> Result<Bytes, Unreachable> {
+        Err(Unreachable(format!("there is no node {to}")))
+    }
+}

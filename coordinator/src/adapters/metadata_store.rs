@@ -282,7 +282,9 @@ fn is_full(error: &rocksdb::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{GenerationRecord, KeyEnvelope, KeySource, PublicKeys};
+    use sealdex_consensus::{Host, HostOptions};
+    use crate::adapters::CatalogHandle;
+    use crate::domain::{Command, IndexRecord, Rejection, GenerationRecord, KeyEnvelope, KeySource, PublicKeys};
     use sealdex_core::{Generation, IndexId, KeyEpoch, Metric, Precision};
 
     fn index(name: &str, id: u64, bundle: &[u8]) -> Command {
@@ -318,11 +320,26 @@ mod tests {
         }))
     }
 
+    async fn open(path: &Path) -> (CatalogHandle, Arc<Host>) {
+        let space = Arc::new(Space::open(path, Some(0)).unwrap());
+        let log = HostOptions::alone(path.join("log"), space.clone());
+        let me = log.node;
+        let host = Host::open(log).unwrap();
+        let catalog = CatalogHandle::open(path, space, &host, None).await.unwrap();
+        catalog.found(me).await.unwrap();
+        (catalog, host)
+    }
+
+    async fn stop(catalog: CatalogHandle, host: Arc<Host>) {
+        drop(catalog);
+        host.stop().await;
+    }
+
     #[tokio::test]
     async fn what_was_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         {
-            let catalog = CatalogHandle::open(dir.path(), Some(0)).unwrap();
+            let (catalog, host) = open(dir.path()).await;
             catalog.change(index("b", 2, b"")).await.unwrap();
             catalog.change(index("a", 1, b"")).await.unwrap();
             let again = catalog.change(index("a", 3, b"")).await;
@@ -334,12 +351,12 @@ mod tests {
                 })
                 .await
                 .unwrap();
-            catalog.stop().await;
+            stop(catalog, host).await;
         }
-        let catalog = CatalogHandle::open(dir.path(), Some(0)).unwrap();
+        let (catalog, host) = open(dir.path()).await;
         let names: Vec<String> = catalog.all().iter().map(|record| record.name.clone()).collect();
         assert_eq!(names, ["a"]);
-        catalog.stop().await;
+        stop(catalog, host).await;
     }
 
     #[tokio::test]
@@ -347,12 +364,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = b"a bundle that must not be found again";
         let found = || {
-            std::fs::read_dir(dir.path().join("db")).unwrap().any(|file| {
-                let bytes = std::fs::read(file.unwrap().path()).unwrap();
-                bytes.windows(bundle.len()).any(|window| window == bundle)
+            ["db", "log/log"].iter().any(|folder| {
+                std::fs::read_dir(dir.path().join(folder)).unwrap().any(|file| {
+                    let bytes = std::fs::read(file.unwrap().path()).unwrap();
+                    bytes.windows(bundle.len()).any(|window| window == bundle)
+                })
             })
         };
-        let catalog = CatalogHandle::open(dir.path(), Some(0)).unwrap();
+        let (catalog, host) = open(dir.path()).await;
         catalog.change(index("a", 1, bundle)).await.unwrap();
         assert!(found());
         catalog
@@ -362,8 +381,7 @@ mod tests {
             })
             .await
             .unwrap();
-        catalog.stop().await;
-        drop(catalog);
+        stop(catalog, host).await;
         assert!(!found());
     }
 }

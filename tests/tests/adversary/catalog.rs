@@ -51,7 +51,7 @@ async fn whoever_edits_the_catalogue_forges_no_grant_and_swaps_none() {
     assert_eq!(answers(&server, &outsider, "mine").await, ALL_REFUSED);
     assert_eq!(answers(&server, &reader, "mine").await, [200, 200, 200, 403, 403]);
     server.stop().await;
-    let catalog = deployment.catalog();
+    let catalog = deployment.catalog().await;
     let (record, other) = (catalog.get("mine").unwrap(), catalog.get("other").unwrap());
     let (reads, writes) = (reader.record(&record), both.record(&record));
     let outside = outsider.record(&other);
@@ -169,7 +169,7 @@ fn with(record: &UserRecord, change: impl FnOnce(&mut Grants)) -> UserRecord {
 
 /// Replaces a user's record in the catalogue of the stopped server, or removes it.
 async fn put(deployment: &Deployment, record: &IndexRecord, user: UserId, stored: Option<UserRecord>) {
-    let catalog = deployment.catalog();
+    let catalog = deployment.catalog().await;
     let (name, id) = (record.name.clone(), record.id);
     let remove = Command::RemoveUser {
         name: name.clone(),
@@ -198,7 +198,7 @@ async fn whoever_exchanges_the_public_keys_too_still_reads_and_writes_nothing() 
     let (deployment, server) = Deployment::new().await;
     let outsider = User::new(&server, "other", &["read", "write"]).await;
     server.stop().await;
-    let catalog = deployment.catalog();
+    let catalog = deployment.catalog().await;
     let record = catalog.get("mine").unwrap();
     catalog.stop().await;
     drop(catalog);
@@ -272,7 +272,7 @@ async fn whoever_exchanges_the_public_keys_too_still_reads_and_writes_nothing() 
 
 /// Puts another record of the same index into the catalogue of the stopped server. No single command exchanges everything.
 async fn replace(deployment: &Deployment, record: IndexRecord) {
-    let catalog = deployment.catalog();
+    let catalog = deployment.catalog().await;
     let (name, id) = (record.name.clone(), record.id);
     catalog.change(Command::Delete { name, id }).await.unwrap();
     catalog.change(Command::Create(Box::new(record))).await.unwrap();
@@ -286,7 +286,7 @@ async fn users_of_a_deleted_index_cannot_be_put_back_into_its_successor() {
     let ghost = User::new(&server, "mine", &["read", "write"]).await;
     assert_eq!(answers(&server, &ghost, "mine").await, [200; 5]);
     server.stop().await;
-    let catalog = deployment.catalog();
+    let catalog = deployment.catalog().await;
     let old = catalog.get("mine").unwrap();
     let stored = ghost.record(&old);
     catalog.stop().await;
@@ -299,7 +299,7 @@ async fn users_of_a_deleted_index_cannot_be_put_back_into_its_successor() {
     let again = Index::create(&root, "mine", KEY, json!({"dimension": 2})).await;
     again.upsert(&[Item::bare("a", vec![1.0, 2.0])]).await;
     server.stop().await;
-    let catalog = deployment.catalog();
+    let catalog = deployment.catalog().await;
     let new = catalog.get("mine").unwrap();
     assert_ne!(new.id, old.id);
     catalog.stop().await;

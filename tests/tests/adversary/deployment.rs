@@ -1,6 +1,6 @@
 //! The deployment that is attacked: a real server with two indexes, its files, and its users.
 
-use sealdex_coordinator::adapters::CatalogHandle;
+use crate::files::Files;
 use sealdex_coordinator::domain::{IndexRecord, UserRecord};
 use sealdex_core::UserId;
 use sealdex_crypto::{TokenAuthority, UserToken};
@@ -51,8 +51,8 @@ impl Deployment {
     }
 
     /// The catalogue of a stopped server, as whoever may write its files has it.
-    pub(crate) fn catalog(&self) -> CatalogHandle {
-        CatalogHandle::open(&self.home.data().join("catalog"), Some(0)).unwrap()
+    pub(crate) async fn catalog(&self) -> Files {
+        Files::open(&self.home.data()).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::deployment::{Deployment, KEY, PARTITIONS, User};
 use prost::Message;
-use sealdex_coordinator::adapters::CatalogHandle;
+use crate::files::Files;
 use sealdex_coordinator::domain::{IndexRecord, UserRecord};
 use sealdex_core::{KeyEpoch, PartitionId, Placement};
 use sealdex_crypto::{
@@ -13,7 +13,7 @@ use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{
     AppendBlocks, CommitItems, DeleteItems, Entry, PutBlobs, ReplaceBlocks, entry,
 };
-use sealdex_shard::{Node, Options};
+use sealdex_shard::Node;
 use sealdex_tests::scanner::files_under;
 use serde_json::json;
 use std::path::Path;
@@ -27,19 +27,6 @@ pub(crate) fn copy_of(folder: &Path) -> tempfile::TempDir {
         std::fs::copy(&file, &to).unwrap();
     }
     copy
-}
-
-/// A shard on these files.
-fn shard(data: &Path) -> Node {
-    let options = Options {
-        disk_reserve_bytes: Some(0),
-        path: data.join("shard"),
-        partitions: PARTITIONS,
-        block_cache_bytes: 8 << 20,
-        threads: 1,
-        queue: 64,
-    };
-    Node::open(options).unwrap()
 }
 
 fn partitions() -> impl Iterator<Item = PartitionId> {
@@ -144,7 +131,7 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
     let data = deployment.home.data();
     let copy = copy_of(&data);
 
-    let catalog = CatalogHandle::open(&copy.path().join("catalog"), Some(0)).unwrap();
+    let catalog = Files::open(copy.path()).await;
     let (record, other) = (catalog.get("mine").unwrap(), catalog.get("other").unwrap());
     let (id, epoch) = (record.id, record.key.epoch);
     // The attacker reads everything there is, which is their right.
@@ -152,7 +139,7 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
     let cap = token
         .open_read(&read_grant(&reader.record(&record)), id, epoch)
         .unwrap();
-    let readable = opened(&shard(copy.path()), &record, |partition| {
+    let readable = opened(&catalog.node, &record, |partition| {
         cap.partition_keys(id, epoch, partition)
     })
     .await;
@@ -172,7 +159,8 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
 
     let label = cap.labels().item("a");
     let home = Placement::new(PARTITIONS).of_item(&label);
-    let node = shard(&data);
+    let files = Files::open(&data).await;
+    let node = &files.node;
     let before = node.count(home, id).await.unwrap();
     for batch in batches(&record, label.as_bytes()) {
         let mut tried: Vec<Option<[u8; 64]>> = vec![None, Some([0; 64])];
@@ -206,8 +194,8 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
         .unwrap();
     let signature = sign(&writer.signer(), &record, home, delete);
     assert!(node.propose(home, delete.clone(), Some(signature)).await.is_ok());
-    node.close().await;
-    drop(node);
+    files.stop().await;
+    drop(files);
     let server = deployment.start().await;
     let left = reader
         .client(&server)
@@ -224,7 +212,7 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
     let elsewhere = User::new(&server, "other", &["read", "write"]).await;
     server.stop().await;
     let copy = copy_of(&deployment.home.data());
-    let catalog = CatalogHandle::open(&copy.path().join("catalog"), Some(0)).unwrap();
+    let catalog = Files::open(copy.path()).await;
     let (record, other) = (catalog.get("mine").unwrap(), catalog.get("other").unwrap());
     let (id, epoch) = (record.id, record.key.epoch);
 
@@ -248,10 +236,10 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
     let theirs = elsewhere.token();
     let grant = read_grant(&elsewhere.record(&other));
     caps.push(theirs.open_read(&grant, other.id, other.key.epoch).unwrap());
-    let node = shard(copy.path());
+    let node = &catalog.node;
     for cap in &caps {
         for index in [id, other.id] {
-            let found = opened(&node, &record, |partition| {
+            let found = opened(node, &record, |partition| {
                 cap.partition_keys(index, epoch, partition)
             })
             .await;
@@ -269,7 +257,7 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
         .token()
         .open_read(&read_grant(&reader.record(&record)), id, epoch)
         .unwrap();
-    let items = opened(&node, &record, |partition| {
+    let items = opened(node, &record, |partition| {
         rightful.partition_keys(id, epoch, partition)
     })
     .await

@@ -3,7 +3,7 @@
 
 use crate::deployment::{KEY, ROOT};
 use crate::disk::copy_of;
-use sealdex_coordinator::adapters::CatalogHandle;
+use crate::files::Files;
 use sealdex_coordinator::domain::IndexRecord;
 use sealdex_tests::index::Index;
 use sealdex_tests::random::Random;
@@ -19,8 +19,8 @@ const REWRAPPED: &str = "rewrapped";
 
 /// The indexes of a stopped server, read from a copy so that its own files stay as the kill left them.
 async fn records(data: &Path) -> Vec<Arc<IndexRecord>> {
-    let copy = copy_of(&data.join("catalog"));
-    let catalog = CatalogHandle::open(copy.path(), Some(0)).unwrap();
+    let copy = copy_of(data);
+    let catalog = Files::open(copy.path()).await;
     let records = catalog.all();
     catalog.stop().await;
     records
@@ -44,7 +44,7 @@ fn places_of(record: &IndexRecord, home: &Home) -> Vec<String> {
 /// Sends a request and kills the server as soon as the catalogue's log has grown, or a moment after.
 async fn killed_at_the_commit(server: Server, home: &Home, path: String, body: Value, pause: Duration) {
     let root = server.http.with_header("x-api-key", ROOT);
-    let log = home.data().join("catalog/db");
+    let log = home.data().join("log/log");
     let before = log_bytes(&log);
     let request = tokio::spawn(async move { root.post(&path, &body).await.map(|reply| reply.status) });
     let given_up = Instant::now() + Duration::from_secs(20);

@@ -1,10 +1,11 @@
 //! A deployment in miniature: an authority, what nodes know of each other, and a shard node that listens.
 
 use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
+use sealdex_consensus::{Host, HostOptions, Space};
 use sealdex_core::{DeploymentId, NodeId, PartitionId};
 use sealdex_peer::{Authority, Channels, Credentials, Directory, Gate, Identity, Names, Registered, Role};
 use sealdex_shard::api::grpc::ShardService;
-use sealdex_shard::{Node, Options};
+use sealdex_shard::{Node, Options, Origin};
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +16,6 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::server::TcpIncoming;
 
 pub(crate) const ID: DeploymentId = DeploymentId([0xd1; 16]);
 pub(crate) const COORDINATOR: NodeId = NodeId(1);
@@ -109,7 +109,7 @@ impl Deployment {
         let service = ShardService::new(node.clone(), ID, SHARD, gate);
         let (stop, stopped) = oneshot::channel::<()>();
         let router = sealdex_peer::server(&credentials).unwrap().add_service(service);
-        let serving = router.serve_with_incoming_shutdown(TcpIncoming::from(listener), async {
+        let serving = router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), async {
             let _ = stopped.await;
         });
         Listening {
@@ -135,18 +135,26 @@ impl Listening {
         let _ = self.stop.send(());
         self.task.await.unwrap();
         self.node.close().await;
+        self.node.host().stop().await;
     }
 }
 
-/// A node on a folder.
-pub(crate) fn open(path: &Path) -> Arc<Node> {
+/// A node on a folder, which has all partitions to itself.
+pub(crate) async fn open(path: &Path) -> Arc<Node> {
     let options = Options {
         path: path.to_owned(),
         partitions: PARTITIONS,
         block_cache_bytes: 16 << 20,
         threads: 2,
         queue: 256,
-        disk_reserve_bytes: Some(0),
     };
-    Arc::new(Node::open(options).unwrap())
+    let space = Arc::new(Space::open(path, Some(0)).unwrap());
+    let log = HostOptions::alone(path.join("log"), space.clone());
+    let me = log.node;
+    let node = Node::open(options, space, Host::open(log).unwrap()).unwrap();
+    for partition in (0..PARTITIONS).map(PartitionId) {
+        node.host_partition(partition, &Origin::Founding([me].into())).await.unwrap();
+        node.led(partition).await;
+    }
+    Arc::new(node)
 }

@@ -5,6 +5,9 @@ use crate::twin::Twin;
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::auth::Authenticator;
+use sealdex_consensus::{Host, HostOptions, Space};
+use sealdex_coordinator::adapters::CatalogHandle;
+use sealdex_coordinator::ports::NoFellows;
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_tests::http::Http;
 use sealdex_tests::index::Index;
@@ -32,11 +35,18 @@ async fn coordinator(catalog: &Path, twin: Twin) -> Coordinator {
     let settings = Settings {
         partitions: PARTITIONS,
         reseal_bytes_per_second: 0,
-        disk_reserve_bytes: Some(0),
-        ..Settings::new(catalog.to_owned())
+        ..Settings::default()
     };
+    let space = Arc::new(Space::open(catalog, Some(0)).unwrap());
+    let log = HostOptions::alone(catalog.join("log"), space.clone());
+    let me = log.node;
+    let host = Host::open(log).unwrap();
+    let catalog = CatalogHandle::open(&catalog.join("catalog"), space, &host, None).await.unwrap();
+    catalog.found(me).await.unwrap();
     let key_ring = Arc::new(KeyRing::new(Default::default()));
-    let service = Service::start(settings, twin.clone(), key_ring).await.unwrap();
+    let service = Service::start(settings, Arc::new(catalog), twin.clone(), Arc::new(NoFellows), key_ring)
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = Arc::new(Http::new(listener.local_addr().unwrap()));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -75,7 +85,7 @@ fn query(n: usize, filter: Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_life_of_an_index_is_the_same_over_the_wire() {
     let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
-    let listening = deployment.serve(open(&home.path().join("shard")), None).await;
+    let listening = deployment.serve(open(&home.path().join("shard")).await, None).await;
     let twin = Twin::new(deployment.shard_client(), listening.node.clone());
     let coordinator = coordinator(&home.path().join("catalog"), twin).await;
     let index = Index::create(&coordinator.http, "life", KEY, json!({"dimension": DIMENSION})).await;
@@ -194,7 +204,7 @@ async fn rotate(index: &Index) {
 async fn a_node_that_starts_again_is_lent_its_keys_again() {
     let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
     let path = home.path().join("shard");
-    let listening = deployment.serve(open(&path), None).await;
+    let listening = deployment.serve(open(&path).await, None).await;
     let twin = Twin::new(deployment.shard_client(), listening.node.clone());
     let coordinator = coordinator(&home.path().join("catalog"), twin).await;
     let index = Index::create(&coordinator.http, "again", KEY, json!({"dimension": DIMENSION})).await;
@@ -209,7 +219,7 @@ async fn a_node_that_starts_again_is_lent_its_keys_again() {
     assert_eq!(down.status, 503, "{}", down.text());
     assert!(down.headers.contains_key("retry-after"));
 
-    let listening = deployment.serve(open(&path), Some(address)).await;
+    let listening = deployment.serve(open(&path).await, Some(address)).await;
     coordinator.twin.set_node(Some(listening.node.clone()));
     assert_eq!(index.must("vectors/query", query(7, json!({}))).await, before);
     assert!(coordinator.twin.calls.lock()["grant"] > grants);

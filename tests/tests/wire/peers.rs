@@ -1,6 +1,6 @@
 //! The two byte calls of consensus, and joining.
 
-use crate::deployment::{COORDINATOR, Deployment, ID, SHARD, identity};
+use crate::deployment::{PARTITIONS, COORDINATOR, Deployment, ID, SHARD, identity};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::Status;
-use tonic::transport::server::TcpIncoming;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -58,6 +57,7 @@ impl PeerHandler for Echo {
             deployment: ID.0.to_vec().into(),
             node: identity.name.as_str().len() as u64,
             members: Vec::new(),
+            partitions: u32::from(PARTITIONS),
         })
     }
 }
@@ -72,7 +72,7 @@ async fn serve(deployment: &Deployment) -> (Arc<Echo>, SocketAddr) {
     let router = sealdex_peer::server(&credentials)
         .unwrap()
         .add_service(PeerService::new(gate, echo.clone()));
-    tokio::spawn(router.serve_with_incoming(TcpIncoming::from(listener)));
+    tokio::spawn(router.serve_with_incoming(sealdex_peer::incoming(listener)));
     (echo, address)
 }
 
@@ -145,6 +145,8 @@ async fn a_newcomer_needs_a_certificate_and_the_token_but_no_id() {
         token: token.into(),
         address: "shard-22:7000".into(),
         zone: "a".into(),
+        install: vec![1; 16].into(),
+        software: String::new(),
     };
     let joined = join(&newcomer, &address.to_string(), request("token"), SOON)
         .await

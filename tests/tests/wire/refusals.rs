@@ -38,7 +38,7 @@ async fn call(channels: &Channels, to: NodeId) -> Result<(), Status> {
 #[tokio::test]
 async fn whoever_is_no_coordinator_of_the_deployment_is_refused() {
     let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
-    let listening = deployment.serve(open(home.path()), None).await;
+    let listening = deployment.serve(open(home.path()).await, None).await;
     let address = listening.address.to_string();
     deployment.register(NodeId(3), identity(Role::Shard, "shard-2"), "127.0.0.1:1");
     deployment.register(
@@ -115,7 +115,7 @@ async fn whoever_is_no_coordinator_of_the_deployment_is_refused() {
 #[tokio::test]
 async fn another_authority_and_another_name_do_not_get_through_tls() {
     let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
-    let listening = deployment.serve(open(home.path()), None).await;
+    let listening = deployment.serve(open(home.path()).await, None).await;
     let address = listening.address.to_string();
     let foreign = Deployment::new().credentials(&coordinator());
     let channels = Channels::new(ID, COORDINATOR, &foreign, knowing(SHARD, &address));
@@ -138,7 +138,7 @@ async fn another_authority_and_another_name_do_not_get_through_tls() {
 #[tokio::test]
 async fn a_coordinator_that_is_not_let_in_or_finds_nobody_says_busy() {
     let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
-    let listening = deployment.serve(open(home.path()), None).await;
+    let listening = deployment.serve(open(home.path()).await, None).await;
     let routes = || {
         let routes = Routes::default();
         routes.replace([(PartitionId(0), vec![SHARD])]);

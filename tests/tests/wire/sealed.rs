@@ -60,7 +60,7 @@ impl Hand {
     /// One item lies in the partition.
     async fn new() -> Self {
         let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
-        let listening = deployment.serve(open(home.path()), None).await;
+        let listening = deployment.serve(open(home.path()).await, None).await;
         let mut shard = ShardClient::new(deployment.channels().to(SHARD, Lane::Data).unwrap());
         let lease_key = shard
             .lease_key(wire::LeaseKeyRequest {})

@@ -74,7 +74,7 @@ service:
     let args = serve(&file, &none, &[]).unwrap();
     assert_eq!(
         (
-            args.log.as_str(),
+            args.telemetry.log.as_str(),
             args.data_dir.to_str(),
             args.auto_train_items,
             args.open_to_network

@@ -35,6 +35,14 @@ impl Mark {
         Ok(Self { meta, bytes })
     }
 
+    /// The mark of a group without members whose last entry is at `index`: for tests of state machines.
+    pub fn at(index: LogIndex) -> Self {
+        Self::from_meta(SnapshotMeta {
+            last_log_id: Some(LogId::new_term_index(0, index.0)),
+            last_membership: Default::default(),
+        })
+    }
+
     /// What is to be stored.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

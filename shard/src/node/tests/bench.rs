@@ -2,9 +2,9 @@
 
 use crate::{Node, Options, Origin};
 use prost::Message;
-use sealdex_consensus::{Host, HostOptions, Peers, Space, Timing, Unreachable};
+use sealdex_consensus::{Host, HostOptions, Space};
 use sealdex_core::{
-    BlockId, ClusterLabel, ClusterNo, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, NodeId, Op,
+    BlockId, ClusterLabel, ClusterNo, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, Op,
     PartitionId, Placement, Precision,
 };
 use sealdex_crypto::{
@@ -31,8 +31,6 @@ pub(super) const INDEX: IndexId = IndexId(0x1234_5678_9abc_def0);
 pub(super) const EPOCH: KeyEpoch = KeyEpoch(1);
 pub(super) const GENERATION: Generation = Generation(1);
 pub(super) const PARTITIONS: u16 = 3;
-
-const ALONE: NodeId = NodeId(1);
 
 /// More probes than there are clusters.
 pub(super) const EVERYWHERE: usize = 1 << 20;
@@ -354,16 +352,11 @@ pub(super) async fn try_open(home: &TempDir) -> Result<Arc<Node>, ShardError> {
         queue: 256,
     };
     let space = Arc::new(Space::open(home.path(), Some(0)).unwrap());
-    let log = HostOptions {
-        path: home.path().join("log"),
-        node: ALONE,
-        space: Arc::clone(&space),
-        timing: Timing::alone(),
-        peers: Arc::new(Alone),
-    };
+    let log = HostOptions::alone(home.path().join("log"), Arc::clone(&space));
+    let me = log.node;
     let node = Arc::new(Node::open(options, space, Host::open(log).unwrap())?);
     for partition in (0..PARTITIONS).map(PartitionId) {
-        let founded = node.host_partition(partition, &Origin::Founding([ALONE].into())).await;
+        let founded = node.host_partition(partition, &Origin::Founding([me].into())).await;
         if let Err(error) = founded {
             node.close().await;
             node.host().stop().await;
@@ -374,25 +367,6 @@ pub(super) async fn try_open(home: &TempDir) -> Result<Arc<Node>, ShardError> {
         node.led(partition).await;
     }
     Ok(node)
-}
-
-/// Nobody else.
-struct Alone;
-
-#[async_trait::async_trait]
-impl Peers for Alone {
-    async fn call(&self, _: NodeId, _: bytes::Bytes, _: std::time::Duration) -> Result<bytes::Bytes, Unreachable> {
-        Err(Unreachable(String::new()))
-    }
-
-    async fn send_snapshot(
-        &self,
-        _: NodeId,
-        _: futures_util::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>,
-        _: std::time::Duration,
-    ) -> Result<bytes::Bytes, Unreachable> {
-        Err(Unreachable(String::new()))
-    }
 }
 
 async fn open(home: &TempDir) -> Arc<Node> {

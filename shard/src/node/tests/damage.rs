@@ -201,8 +201,8 @@ async fn a_damaged_locator() {
 
 fn key_of_block(bench: &Bench, request: &ScanRequest) -> Vec<u8> {
     let (partition, cluster) = (request.target.partition, request.probes[0].cluster);
-    let directory = &bench.node.partitions[partition.0 as usize].directory;
-    let block = directory.blocks(INDEX, GENERATION, &cluster)[0];
+    let replica = bench.node.replica(partition).unwrap();
+    let block = replica.directory().blocks(INDEX, GENERATION, &cluster)[0];
     Keys::new(partition, INDEX)
         .block(GENERATION, &cluster, &block.id)
         .to_vec()

@@ -112,7 +112,7 @@ async fn run_on(bench: &Bench, threads: usize, request: ScanRequest) -> (usize, 
 fn access(bench: &Bench, partition: PartitionId) -> Access {
     Access {
         database: Arc::clone(&bench.node.database),
-        directory: Arc::clone(&bench.node.partitions[partition.0 as usize].directory),
+        directory: Arc::clone(bench.node.replica(partition).unwrap().directory()),
         target: target(partition),
         keys: bench.keys(partition),
     }
