@@ -5,7 +5,7 @@ use crate::credentials::Credentials;
 use crate::wire::peer::peer_client::PeerClient as Wire;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sealdex_core::{NodeId, limits};
 use sealdex_proto::peer::{JoinReply, JoinRequest, RaftMessage, SnapshotChunk};
@@ -78,7 +78,6 @@ impl PeerClient {
                 }
                 () = sleep(idle_deadline) => {}
             }
-            // Giving up resets the stream, so that the receiver does not take what it has for all.
             if let Some(error) = broken.lock().take() {
                 return Err(PeerError::Chunks(error));
             }
@@ -110,23 +109,28 @@ pub async fn join(
     Ok(answer.map_err(|_| PeerError::TimedOut(deadline))??.into_inner())
 }
 
-/// Counts the chunks that are taken, and holds the stream open at the first error instead of ending it.
+/// Counts the chunks that are taken, and says which is the last. Stands still at the first error instead of ending.
 fn watched(
     chunks: BoxStream<'static, io::Result<Bytes>>,
     taken: Arc<AtomicU64>,
     broken: Arc<Mutex<Option<io::Error>>>,
 ) -> impl futures_util::Stream<Item = SnapshotChunk> + Send + 'static {
-    chunks.then(move |chunk| {
+    let last = SnapshotChunk {
+        payload: Bytes::new(),
+        last: true,
+    };
+    let chunks = chunks.then(move |chunk| {
         let (taken, broken) = (taken.clone(), broken.clone());
         async move {
             taken.fetch_add(1, Ordering::Relaxed);
             match chunk {
-                Ok(payload) => SnapshotChunk { payload },
+                Ok(payload) => SnapshotChunk { payload, last: false },
                 Err(error) => {
                     *broken.lock() = Some(error);
                     std::future::pending().await
                 }
             }
         }
-    })
+    });
+    chunks.chain(stream::iter([last]))
 }

@@ -6,7 +6,7 @@ use crate::wire::peer::peer_server::{Peer, PeerServer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use sealdex_core::{NodeId, limits};
 use sealdex_proto::peer::{JoinReply, JoinRequest, RaftMessage, SnapshotChunk};
 use std::io;
@@ -58,11 +58,8 @@ impl Peer for PeerService {
         request: Request<Streaming<SnapshotChunk>>,
     ) -> Result<Response<RaftMessage>, Status> {
         let caller = self.gate.admit(&request)?;
-        let chunks = request.into_inner().map(|chunk| match chunk {
-            Ok(chunk) => Ok(chunk.payload),
-            Err(status) => Err(io::Error::other(status.message().to_owned())),
-        });
-        let payload = self.handler.snapshot(caller.node(), chunks.boxed()).await?;
+        let chunks = whole(request.into_inner());
+        let payload = self.handler.snapshot(caller.node(), chunks).await?;
         Ok(Response::new(RaftMessage { payload }))
     }
 
@@ -71,4 +68,18 @@ impl Peer for PeerService {
         let reply = self.handler.join(identity, request.into_inner()).await?;
         Ok(Response::new(reply))
     }
+}
+
+/// The chunks up to the last. gRPC does not tell a stream that was given up from one that is whole, so it has to be said.
+fn whole(chunks: Streaming<SnapshotChunk>) -> SnapshotChunks {
+    let next = |chunks: Option<Streaming<SnapshotChunk>>| async move {
+        let mut chunks = chunks?;
+        match chunks.message().await {
+            Ok(Some(chunk)) if chunk.last => None,
+            Ok(Some(chunk)) => Some((Ok(chunk.payload), Some(chunks))),
+            Ok(None) => Some((Err(io::ErrorKind::UnexpectedEof.into()), None)),
+            Err(status) => Some((Err(io::Error::other(status.message().to_owned())), None)),
+        }
+    };
+    stream::unfold(Some(chunks), next).boxed()
 }
