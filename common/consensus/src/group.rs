@@ -11,7 +11,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::raft::ClientWriteResult;
-use openraft::{ChangeMembers, Instant};
+use openraft::ChangeMembers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -125,9 +125,6 @@ impl<S: StateMachine> Group<S> {
             .unwrap_or(u32::MAX)
             .min(QUEUED_KIB_MAX);
         let held = (admitted, take(&replica.room, kib)?, take(&replica.turns, 1)?);
-        if self.is_isolated() {
-            return Err(ProposeError::NotLeader { leader: None });
-        }
         let (waiter, outcome) = Waiter::new(held);
         replica
             .raft
@@ -292,16 +289,6 @@ impl<S: StateMachine> Group<S> {
     pub async fn stop(&self) {
         self.replicas.write().remove(&self.replica.id);
         self.replica.stop().await;
-    }
-
-    /// Whether this node leads as far as it knows, and nobody has followed for so long that somebody else may.
-    fn is_isolated(&self) -> bool {
-        let patience = 2 * self.replica.timing.election_max;
-        self.replica.metrics(|metrics| {
-            let others = metrics.membership_config.voter_ids().any(|id| id != metrics.id);
-            let acked = metrics.last_quorum_acked;
-            others && acked.is_some_and(|acked| acked.elapsed() > patience)
-        })
     }
 }
 

@@ -172,16 +172,7 @@ impl Applier {
         &self.at
     }
 
-    fn take(
-        &mut self,
-        batch: &mut Batch,
-        (entry, responder): EntryResponder<Types>,
-    ) -> Result<(), StorageFault> {
-        if entry.log_id.index != after(self.at.last_log_id) {
-            return Err(StorageFault::new(
-                "an entry to be applied does not follow the last one",
-            ));
-        }
+    fn take(&mut self, batch: &mut Batch, (entry, responder): EntryResponder<Types>) {
         self.at.last_log_id = Some(entry.log_id);
         batch.len += 1;
         batch.bytes += ENTRY_BYTES;
@@ -200,7 +191,6 @@ impl Applier {
                 batch.others.extend(responder);
             }
         }
-        Ok(())
     }
 
     async fn apply_batch(&mut self, batch: Batch) -> io::Result<()> {
@@ -257,7 +247,7 @@ impl RaftStateMachine<Types> for Applier {
             let mut more = true;
             while batch.len < ENTRIES_PER_APPLY_MAX && batch.bytes < BYTES_PER_APPLY && more {
                 match entries.try_next().await? {
-                    Some(entry) => self.take(&mut batch, entry)?,
+                    Some(entry) => self.take(&mut batch, entry),
                     None => more = false,
                 }
             }

@@ -12,4 +12,4 @@ pub(crate) use store::{LogReader, LogStore};
 pub(crate) use writer::{OnFault, Stream, Writer};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

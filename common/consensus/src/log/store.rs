@@ -143,15 +143,17 @@ impl LogReader {
         false
     }
 
-    /// Entries of a range, from its start on, as many as fit into `bytes_max`, but one at least. What is in the range must be
-    /// in the log.
+    /// Entries of a range, from its start on, as many as fit into `bytes_max`, but one at least. They must be in the log.
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let on_disk = {
             let state = self.log.state.lock();
+            if range.start < next(state.purged) || range.start >= next(state.last) {
+                return Err(io::Error::other("entries that are needed are not in the log"));
+            }
             let start = state.tail.start();
             if start <= range.start {
                 let end = range.end.min(state.tail.end());
-                return Ok(state.tail.read(range.start..end.max(range.start), bytes_max));
+                return Ok(state.tail.read(range.start..end, bytes_max));
             }
             range.start..range.end.min(start)
         };
@@ -160,9 +162,8 @@ impl LogReader {
         Ok(read.await.map_err(io::Error::other)??)
     }
 
-    /// The part of a range that is in the log.
-    fn within(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
-        let state = self.log.state.lock();
+    /// A range in numbers; without an end, it ends with the log.
+    fn asked(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(start) => start + 1,
@@ -171,10 +172,16 @@ impl LogReader {
         let end = match range.end_bound() {
             Bound::Included(end) => end + 1,
             Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
+            Bound::Unbounded => next(self.log.state.lock().last),
         };
-        let start = start.max(next(state.purged));
-        start..end.min(next(state.last)).max(start)
+        start..end
+    }
+
+    /// The part of a range that is in the log.
+    fn within(&self, range: &impl RangeBounds<u64>) -> Range<u64> {
+        let Range { start, end } = self.asked(range);
+        let state = self.log.state.lock();
+        start.max(next(state.purged))..end.min(next(state.last))
     }
 }
 
@@ -214,7 +221,7 @@ impl RaftLogReader<Types> for LogReader {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let reader = self.clone();
-        let steps = stream::try_unfold(self.within(&range), move |range| {
+        let steps = stream::try_unfold(self.asked(&range), move |range| {
             let reader = reader.clone();
             async move {
                 if range.is_empty() {

@@ -49,6 +49,15 @@ impl Files {
     }
 }
 
+/// Gives the group in a closed database an older vote: as if a later one had never been synced.
+pub(crate) async fn roll_back_vote(folder: &Path, group: GroupId, vote: Vote) {
+    let files = Files::open(folder);
+    let mut batch = files.database.batch();
+    batch.vote(group, vote);
+    files.database.commit(batch).unwrap();
+    files.close().await;
+}
+
 struct Builder;
 
 impl StoreBuilder<Types, LogStore, Applier, (TempDir, Files)> for Builder {
@@ -249,6 +258,9 @@ async fn a_missing_or_damaged_entry_is_an_error_and_not_a_hole() {
     assert_eq!(reader.try_get_log_entries(0..4).await.unwrap().len(), 4);
     let missing = reader.try_get_log_entries(3..6).await.unwrap_err().to_string();
     assert!(missing.contains("missing"), "{missing}");
+    let stream = reader.entries_stream(8..11).await;
+    let applied: Vec<_> = futures_util::StreamExt::collect(stream).await;
+    assert!(applied[..2].iter().all(Result::is_ok) && applied[2].is_err());
 }
 
 #[tokio::test]

@@ -8,19 +8,14 @@
 //! ```
 
 use crate::GroupId;
-use crate::SnapshotReader;
 use crate::raft::format::{self, FormatError, WirePosition, WireVote};
 use crate::raft::types::{SnapshotMeta, Vote};
+use crate::{SnapshotReader, StorageFault};
 use bytes::Bytes;
-use futures_util::Stream;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, future, stream};
 use std::io;
-use tokio::sync::mpsc;
 
 const VERSION: u8 = 1;
-
-/// Pieces that are read ahead of the network.
-const AHEAD: usize = 2;
 
 /// No piece is larger.
 const PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -83,40 +78,29 @@ pub(super) fn open(piece: Bytes) -> Result<Piece, FormatError> {
     }
 }
 
-/// All pieces of a snapshot. It is read on a blocking thread, little ahead of whoever takes the pieces, and no longer than
-/// they do.
+/// All pieces of a snapshot, each read when it is asked for, off the async threads.
 pub(crate) fn outgoing(
     header: &Header,
-    mut reader: Box<dyn SnapshotReader>,
+    reader: Box<dyn SnapshotReader>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-    let header = header_piece(header);
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut chunks = 0_u64;
-        let send = |piece| sender.blocking_send(piece).is_ok();
-        if !send(Ok(header)) {
-            return;
-        }
-        loop {
-            match reader.next_chunk() {
-                Ok(Some(chunk)) => {
-                    chunks += 1;
-                    if !send(Ok(piece(Kind::Chunk, &chunk))) {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(fault) => {
-                    send(Err(fault.into()));
-                    return;
-                }
-            }
-        }
-        send(Ok(piece(Kind::End, &chunks.to_le_bytes())));
+    let first = Ok(header_piece(header));
+    let rest = stream::try_unfold(Some((reader, 0)), |state| async move {
+        let Some((reader, chunks)) = state else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || next_piece(reader, chunks)).await;
+        Ok(Some(read.map_err(io::Error::other)??))
     });
-    stream::unfold(receiver, |mut receiver| async move {
-        let piece = receiver.recv().await?;
-        Some((piece, receiver))
+    stream::once(future::ready(first)).chain(rest)
+}
+
+/// What is left to be read, and how many chunks were.
+type Rest = Option<(Box<dyn SnapshotReader>, u64)>;
+
+fn next_piece(mut reader: Box<dyn SnapshotReader>, chunks: u64) -> Result<(Bytes, Rest), StorageFault> {
+    Ok(match reader.next_chunk()? {
+        Some(chunk) => (piece(Kind::Chunk, &chunk), Some((reader, chunks + 1))),
+        None => (piece(Kind::End, &chunks.to_le_bytes()), None),
     })
 }
 

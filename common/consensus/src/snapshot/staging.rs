@@ -164,3 +164,108 @@ impl SnapshotReader for Pieces {
 fn too_short() -> io::Error {
     io::Error::other("a snapshot is not complete")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::piece::{Header, outgoing};
+    use super::*;
+    use crate::raft::types::{LogId, SnapshotMeta, Vote};
+    use futures_util::StreamExt;
+
+    const GROUP: GroupId = GroupId(5);
+
+    struct Chunks(std::vec::IntoIter<Bytes>);
+
+    impl SnapshotReader for Chunks {
+        fn next_chunk(&mut self) -> Result<Option<Bytes>, StorageFault> {
+            Ok(self.0.next())
+        }
+    }
+
+    async fn pieces(chunks: &[Bytes]) -> Vec<Bytes> {
+        let header = Header {
+            group: GROUP,
+            vote: Vote::new_committed(3, 1),
+            meta: SnapshotMeta {
+                last_log_id: Some(LogId::new_term_index(2, 77)),
+                ..SnapshotMeta::default()
+            },
+        };
+        let reader = Box::new(Chunks(chunks.to_vec().into_iter()));
+        outgoing(&header, reader).map(Result::unwrap).collect().await
+    }
+
+    fn receive(staging: &Staging, pieces: &[Bytes]) -> io::Result<Staged> {
+        let mut incoming = staging.receive()?;
+        for piece in pieces {
+            incoming.push(piece.clone())?;
+        }
+        incoming.finish()
+    }
+
+    fn content(reader: &mut dyn SnapshotReader) -> Result<Vec<Bytes>, StorageFault> {
+        let mut chunks = Vec::new();
+        while let Some(chunk) = reader.next_chunk()? {
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_found_again_after_a_crash_until_it_is_discarded() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path(), GROUP);
+        let chunks = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 100_000])];
+        let staged = receive(&staging, &pieces(&chunks).await).unwrap();
+        assert!(staging.interrupted().unwrap().is_none(), "it is not being installed yet");
+        staged.adopt().unwrap();
+        let (staged, mark) = staging.interrupted().unwrap().unwrap();
+        assert_eq!(mark.index().0, 77);
+        assert_eq!(content(&mut staged.open().unwrap()).unwrap(), chunks);
+        staged.discard().unwrap();
+        assert!(staging.interrupted().unwrap().is_none());
+        staging.clear().unwrap();
+        staging.clear().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_not_whole_is_not_staged() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path(), GROUP);
+        let whole = pieces(&[Bytes::from_static(b"one"), Bytes::from_static(b"two")]).await;
+        assert!(receive(&staging, &whole).is_ok());
+        for missing in 1..whole.len() {
+            let mut pieces = whole.clone();
+            pieces.remove(missing);
+            assert!(receive(&staging, &pieces).is_err(), "without piece {missing}");
+        }
+        for damaged in 0..whole.len() {
+            let mut pieces = whole.clone();
+            let mut piece = pieces[damaged].to_vec();
+            *piece.last_mut().unwrap() ^= 1;
+            pieces[damaged] = piece.into();
+            assert!(receive(&staging, &pieces).is_err(), "with piece {damaged} damaged");
+        }
+        let mut longer = whole.clone();
+        longer.push(whole[1].clone());
+        assert!(receive(&staging, &longer).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_staged_file_that_was_damaged_is_not_installed() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(folder.path(), GROUP);
+        let staged = receive(&staging, &pieces(&[Bytes::from(vec![7; 1000])]).await).unwrap();
+        staged.adopt().unwrap();
+        let path = staged.path();
+        let whole = fs::read(&path).unwrap();
+        for at in [whole.len() / 2, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            assert!(staging.interrupted().is_err());
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(staging.interrupted().is_err());
+        }
+    }
+}

@@ -140,7 +140,7 @@ impl StateMachine for Ledger {
         }
         state.mark = Some(mark.as_bytes().to_vec());
         // A storage engine flushes when it likes.
-        if mark.index().0.is_multiple_of(17) {
+        if mark.index().0.is_multiple_of(17) && !self.plants.lies_about_durable {
             *self.disk.durable.lock() = state.clone();
         }
         Ok(replies)
