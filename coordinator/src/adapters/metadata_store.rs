@@ -364,7 +364,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = b"a bundle that must not be found again";
         let found = || {
-            ["db", "log/log"].iter().any(|folder| {
+            ["db", "log/log/db"].iter().any(|folder| {
                 std::fs::read_dir(dir.path().join(folder)).unwrap().any(|file| {
                     let bytes = std::fs::read(file.unwrap().path()).unwrap();
                     bytes.windows(bundle.len()).any(|window| window == bundle)

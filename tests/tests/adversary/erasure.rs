@@ -44,7 +44,7 @@ fn places_of(record: &IndexRecord, home: &Home) -> Vec<String> {
 /// Sends a request and kills the server as soon as the catalogue's log has grown, or a moment after.
 async fn killed_at_the_commit(server: Server, home: &Home, path: String, body: Value, pause: Duration) {
     let root = server.http.with_header("x-api-key", ROOT);
-    let log = home.data().join("log/log");
+    let log = home.data().join("log/log/db");
     let before = log_bytes(&log);
     let request = tokio::spawn(async move { root.post(&path, &body).await.map(|reply| reply.status) });
     let given_up = Instant::now() + Duration::from_secs(20);

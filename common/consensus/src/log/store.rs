@@ -270,7 +270,8 @@ impl RaftLogStorage<Types> for LogStore {
         let end = {
             let mut state = self.log.state.lock();
             for entry in &entries {
-                if entry.log_id.index != next(state.last) {
+                // Before the first entry of all, openraft has seen to what may follow.
+                if state.last.is_some() && entry.log_id.index != next(state.last) {
                     return Err(io::Error::other("an append would leave a hole in the log"));
                 }
                 state.last = Some(entry.log_id);

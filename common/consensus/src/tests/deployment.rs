@@ -179,7 +179,7 @@ async fn open(
     upkeep: Upkeep,
     on_fault: crate::log::OnFault,
 ) -> Result<Arc<Host>, HostError> {
-    for _ in 0..500 {
+    for _ in 0..10_000 {
         match Host::open_with(options(), upkeep, Arc::clone(&on_fault)) {
             Err(HostError::Storage(reason)) if reason.contains("lock") => {
                 std::thread::sleep(Duration::from_millis(2));

@@ -21,7 +21,10 @@ async fn set_soon(deployment: &Deployment, version: u64) {
         let leader = deployment.leader().await;
         match set(deployment, leader.0, version).await {
             Err(ProposeError::NotLeader { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
-            outcome => return drop(outcome.unwrap()),
+            outcome => {
+                outcome.unwrap();
+                return;
+            }
         }
     }
     panic!("nobody leads");
