@@ -1,7 +1,9 @@
 //! `sealdex shard`: a node that keeps replicas of partitions, and answers coordinators.
 
 use crate::admin::{Condition, Readiness};
-use crate::node::{ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, entered, join};
+use crate::node::{
+    ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, entered, join,
+};
 use crate::process::{self, ProcessError, stop_signal};
 use crate::telemetry::TelemetryArgs;
 use clap::Args;
@@ -94,7 +96,12 @@ async fn serve(args: &ShardArgs, readiness: Readiness) -> Result<(), ShardRoleEr
     let directory = Arc::new(Directory::default());
     entered(&directory, &joined.members);
     enter_self(&directory, me.node, &args.node, &credentials);
-    let channels = Arc::new(Channels::new(me.deployment, me.node, &credentials, directory.clone()));
+    let channels = Arc::new(Channels::new(
+        me.deployment,
+        me.node,
+        &credentials,
+        directory.clone(),
+    ));
     let (host, node) = open(args, me, channels.clone(), &readiness).await?;
 
     let gate = Gate::new(me.deployment, me.node, directory.clone());
@@ -103,9 +110,12 @@ async fn serve(args: &ShardArgs, readiness: Readiness) -> Result<(), ShardRoleEr
         .add_service(PeerService::new(gate.clone(), handler))
         .add_service(ShardService::new(node.clone(), me.deployment, me.node, gate));
     let (stop_serving, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), async {
-        let _ = stopped.await;
-    }));
+    let serving = tokio::spawn(router.serve_with_incoming_shutdown(
+        sealdex_peer::incoming(listener),
+        async {
+            let _ = stopped.await;
+        },
+    ));
     let run = Run {
         address: args.node.advertised(),
         zone: args.node.zone.clone(),
@@ -148,12 +158,14 @@ fn depend_on_partitions(readiness: &Readiness, agent: &Arc<Agent>, node: &Arc<No
         _ => Condition::Bad("not yet as the coordinators want them".to_owned()),
     });
     let node = Arc::downgrade(node);
-    readiness.depend("partitions", move || match node.upgrade().map(|node| node.leaderless().len()) {
-        Some(0) => Condition::Good,
-        Some(leaderless) => Condition::Bad(format!(
-            "{leaderless} are without a leader; a majority of their nodes has to be up"
-        )),
-        None => Condition::Bad("closed".to_owned()),
+    readiness.depend("partitions", move || {
+        match node.upgrade().map(|node| node.leaderless().len()) {
+            Some(0) => Condition::Good,
+            Some(leaderless) => Condition::Bad(format!(
+                "{leaderless} are without a leader; a majority of their nodes has to be up"
+            )),
+            None => Condition::Bad("closed".to_owned()),
+        }
     });
 }
 
@@ -192,5 +204,7 @@ async fn open(
         Ok::<_, String>((host, Arc::new(node)))
     };
     let opened = tokio::task::spawn_blocking(open).await;
-    opened.map_err(|error| storage(error.to_string()))?.map_err(storage)
+    opened
+        .map_err(|error| storage(error.to_string()))?
+        .map_err(storage)
 }

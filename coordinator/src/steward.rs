@@ -92,7 +92,10 @@ impl Steward {
         let mut controller = None;
         loop {
             tokio::time::sleep(TICK).await;
-            let deployment = self.catalog.deployment().filter(|_| self.catalog.status().is_leader);
+            let deployment = self
+                .catalog
+                .deployment()
+                .filter(|_| self.catalog.status().is_leader);
             let Some(deployment) = deployment else {
                 controller = None;
                 self.heard.lock().clear();
@@ -117,9 +120,17 @@ impl Steward {
     async fn events(&self, deployment: &Deployment) -> Vec<Event> {
         let mut events = std::mem::take(&mut *self.heard.lock());
         events.push(Event::Heard(self.me, NodeReport::default()));
-        let knows = deployment.table.get(Group::Metadata).map(|assignment| assignment.version);
+        let knows = deployment
+            .table
+            .get(Group::Metadata)
+            .map(|assignment| assignment.version);
         if let (Some(knows), true) = (knows, self.catalog.leads().await) {
-            events.push(Event::Reported(report(Group::Metadata, self.me, knows, self.catalog.status())));
+            events.push(Event::Reported(report(
+                Group::Metadata,
+                self.me,
+                knows,
+                self.catalog.status(),
+            )));
         }
         events
     }
@@ -158,7 +169,9 @@ impl Steward {
             assignment.map(|assignment: &Assignment| assignment.version) == Some(version)
         };
         match action {
-            Action::AddLearner { version, node, .. } if is_present(version) => self.catalog.add_learner(node).await,
+            Action::AddLearner { version, node, .. } if is_present(version) => {
+                self.catalog.add_learner(node).await
+            }
             Action::RemoveLearner { version, node, .. } if is_present(version) => {
                 self.catalog.remove_learner(node).await
             }

@@ -1,8 +1,8 @@
 //! The agent of a shard node: reports to whoever leads the metadata group, takes up and gives up replicas as the partition table says, and
 //! does what is asked of it as leader of groups. What it does may be asked twice or too late; it looks before it does it.
 
-use crate::replica::{Origin, group_of};
 use crate::Node;
+use crate::replica::{Origin, group_of};
 use sealdex_consensus::{ChangeError, GroupStatus};
 use sealdex_core::{NodeId, PartitionId, limits};
 use sealdex_peer::wire::coordinator::coordinator_client::CoordinatorClient;
@@ -137,10 +137,16 @@ impl Agent {
         let mut settled = true;
         let mut named = BTreeSet::new();
         for hosted in &reply.hosted {
-            let Some(partition) = partition_of(hosted.group) else { continue };
+            let Some(partition) = partition_of(hosted.group) else {
+                continue;
+            };
             named.insert(partition);
             let founding: BTreeSet<NodeId> = hosted.founding.iter().copied().map(NodeId).collect();
-            let origin = if founding.is_empty() { Origin::Joining } else { Origin::Founding(founding) };
+            let origin = if founding.is_empty() {
+                Origin::Joining
+            } else {
+                Origin::Founding(founding)
+            };
             match self.node.host_partition(partition, &origin).await {
                 Ok(()) => {
                     versions.insert(partition, hosted.version);
@@ -165,7 +171,7 @@ impl Agent {
                 tracing::info!(group = instruction.group, %error, "a group was not changed; it is looked at again");
             }
         }
-        self.settled.store(settled && !reply.hosted.is_empty(), Ordering::Relaxed);
+        self.settled.store(settled, Ordering::Relaxed);
     }
 
     async fn obey(&self, instruction: &wire::Instruction, versions: &Versions) -> Result<(), ChangeError> {
@@ -175,7 +181,9 @@ impl Agent {
         };
         let is_present = versions.get(&partition) == Some(&instruction.version);
         match &instruction.what {
-            Some(What::AddLearner(node)) if is_present => self.node.add_learner(partition, NodeId(*node)).await,
+            Some(What::AddLearner(node)) if is_present => {
+                self.node.add_learner(partition, NodeId(*node)).await
+            }
             Some(What::RemoveLearner(node)) if is_present => {
                 self.node.remove_learner(partition, NodeId(*node)).await
             }

@@ -79,9 +79,7 @@ impl Leases {
         id: &SessionId,
     ) -> Result<Arc<Session>, ShardError> {
         let session = self.table.session(target, holder, Instant::now());
-        session
-            .filter(|session| session.id() == id)
-            .ok_or_else(required)
+        session.filter(|session| session.id() == id).ok_or_else(required)
     }
 
     /// The keys for `target`, whose lease is renewed by this.

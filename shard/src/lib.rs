@@ -9,8 +9,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod api;
 mod agent;
+pub mod api;
 mod lease;
 mod maintenance;
 mod node;

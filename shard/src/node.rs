@@ -130,7 +130,11 @@ impl Node {
         self.group(id)?.remove_learner(node).await
     }
 
-    pub(crate) async fn change_voters(&self, id: PartitionId, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+    pub(crate) async fn change_voters(
+        &self,
+        id: PartitionId,
+        voters: &BTreeSet<NodeId>,
+    ) -> Result<(), ChangeError> {
         self.group(id)?.change_voters(voters).await
     }
 
@@ -164,9 +168,8 @@ impl Node {
         let forgotten = self.host.forget(group_of(id)).await;
         forgotten.map_err(|error| ShardError::Storage(error.to_string()))?;
         let database = Arc::clone(&self.database);
-        let clear = move |_: &Crew| {
-            clear_partition(&database, id).map_err(|fault| ShardError::Storage(fault.reason))
-        };
+        let clear =
+            move |_: &Crew| clear_partition(&database, id).map_err(|fault| ShardError::Storage(fault.reason));
         self.pool.run(clear).await?;
         if let Some(housekeeper) = &*self.housekeeper.lock() {
             housekeeper.reclaim(Dropped {

@@ -3,7 +3,9 @@
 use crate::partition::{Directory, Partition};
 use crate::storage::Database;
 use bytes::Bytes;
-use sealdex_consensus::{ChangeError, Full, Group, GroupId, GroupStatus, Host, ProposeError, Purpose, ReadError};
+use sealdex_consensus::{
+    ChangeError, Full, Group, GroupId, GroupStatus, Host, ProposeError, Purpose, ReadError,
+};
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_index::dataplane::{Applied, ShardError};
 use std::collections::BTreeSet;

@@ -87,7 +87,9 @@ impl Nodes {
 
     /// Numbers of all nodes of a kind.
     pub fn all(&self, kind: Kind) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|n| self.nodes[*n].kind == kind).collect()
+        (0..self.nodes.len())
+            .filter(|n| self.nodes[*n].kind == kind)
+            .collect()
     }
 
     /// Starts all nodes and waits until an index can be made and deleted through every coordinator.
@@ -156,11 +158,18 @@ impl Nodes {
         loop {
             let made = http.post("/v1/indexes/create", &body).await;
             let made = made.is_ok_and(|reply| reply.status == 200 || reply.status == 409);
-            if made && http.post("/v1/indexes/delete", &body).await.is_ok_and(|reply| reply.status == 200) {
+            if made
+                && http
+                    .post("/v1/indexes/delete", &body)
+                    .await
+                    .is_ok_and(|reply| reply.status == 200)
+            {
                 return;
             }
             for node in &mut self.nodes {
-                let Some(process) = &mut node.process else { continue };
+                let Some(process) = &mut node.process else {
+                    continue;
+                };
                 if let Some(status) = process.try_wait().expect("a child can be waited for") {
                     panic!("{} ended with {status}", node.name);
                 }
@@ -215,17 +224,26 @@ impl Nodes {
     /// Asks a node to end, and waits until it has.
     pub async fn stop(&mut self, n: usize) {
         self.signal(n, "TERM");
-        let Some(mut process) = self.nodes[n].process.take() else { return };
+        let Some(mut process) = self.nodes[n].process.take() else {
+            return;
+        };
         let given_up = Instant::now() + READY_TIME_MAX;
         while process.try_wait().expect("our child can be waited for").is_none() {
-            assert!(Instant::now() < given_up, "{} does not end:\n{}", self.nodes[n].name, tail(&self.log(n)));
+            assert!(
+                Instant::now() < given_up,
+                "{} does not end:\n{}",
+                self.nodes[n].name,
+                tail(&self.log(n))
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// Sends a signal to a node: STOP and CONT pause it.
     pub fn signal(&self, n: usize, signal: &str) {
-        let Some(process) = &self.nodes[n].process else { return };
+        let Some(process) = &self.nodes[n].process else {
+            return;
+        };
         let pid = process.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
@@ -285,7 +303,11 @@ impl Drop for Nodes {
         for n in 0..self.nodes.len() {
             self.kill(n);
             if std::thread::panicking() {
-                eprintln!("--- the log of {} ends:\n{}", self.nodes[n].name, tail(&self.log(n)));
+                eprintln!(
+                    "--- the log of {} ends:\n{}",
+                    self.nodes[n].name,
+                    tail(&self.log(n))
+                );
             }
         }
     }

@@ -19,7 +19,8 @@ const ROOT: &str = "the root key of this test";
 fn items(prefix: &str, n: u32) -> Vec<Item> {
     let item = |n: u32| {
         let item = Item::bare(format!("{prefix}{n}"), vec![n as f32, (n * n % 97) as f32, 1.0]);
-        item.with_metadata(json!({"even": n % 2 == 0})).with_contents(format!("contents of {n}"))
+        item.with_metadata(json!({"even": n % 2 == 0}))
+            .with_contents(format!("contents of {n}"))
     };
     (0..n).map(item).collect()
 }
@@ -28,7 +29,11 @@ fn items(prefix: &str, n: u32) -> Vec<Item> {
 async fn every_coordinator_serves_the_same() {
     let mut nodes = Nodes::new(3, 3).with_variable("SEALDEX_ROOT_KEY", ROOT);
     nodes.start_all().await;
-    let through: Vec<_> = nodes.all(Kind::Coordinator).into_iter().map(|n| nodes.http(n)).collect();
+    let through: Vec<_> = nodes
+        .all(Kind::Coordinator)
+        .into_iter()
+        .map(|n| nodes.http(n))
+        .collect();
     let made = Index::create(&through[0], "shared", KEY, json!({"dimension": 3})).await;
     let written = items("i", 300);
     for (n, batch) in written.chunks(100).enumerate() {
@@ -44,14 +49,22 @@ async fn every_coordinator_serves_the_same() {
     made.through(&through[2]).train().await;
     for http in &through {
         let index = made.through(http);
-        let hits = index.query(&written[40].vector, 5, json!({"filters": {"even": true}})).await;
+        let hits = index
+            .query(&written[40].vector, 5, json!({"filters": {"even": true}}))
+            .await;
         assert_eq!(hits[0].id, "i40");
     }
     made.through(&through[1]).delete(&["i40".to_owned()]).await;
     for http in &through {
         let index = made.through(http);
         assert!(index.get(&["i40".to_owned()]).await.is_empty());
-        assert!(index.query(&written[40].vector, 300, json!({})).await.iter().all(|hit| hit.id != "i40"));
+        assert!(
+            index
+                .query(&written[40].vector, 300, json!({}))
+                .await
+                .iter()
+                .all(|hit| hit.id != "i40")
+        );
     }
     revoked_everywhere(&nodes, &through).await;
 }
@@ -61,17 +74,30 @@ async fn revoked_everywhere(nodes: &Nodes, through: &[Arc<sealdex_tests::http::H
     let body = json!({"permissions": ["read"], "index_key": KEY});
     for round in 0..5 {
         let [maker, revoker, third] = [round % 3, (round + 1) % 3, (round + 2) % 3];
-        let made = through[maker].post("/v1/indexes/shared/users", &body).await.unwrap().ok();
+        let made = through[maker]
+            .post("/v1/indexes/shared/users", &body)
+            .await
+            .unwrap()
+            .ok();
         let token = made["api_key"].as_str().unwrap();
         let number = nodes.all(Kind::Coordinator)[third];
         let user = nodes.http(number).with_header("x-api-key", token);
         let list = json!({"index_name": "shared"});
-        assert_eq!(user.post("/v1/vectors/list_ids", &list).await.unwrap().status, 200);
+        assert_eq!(
+            user.post("/v1/vectors/list_ids", &list).await.unwrap().status,
+            200
+        );
         let path = format!("/v1/indexes/shared/users/{}", made["user_id"].as_str().unwrap());
         let sent = serde_json::to_vec(&json!({"index_key": KEY})).unwrap();
-        let revoked = through[revoker].send(hyper::Method::DELETE, &path, sent.into()).await.unwrap();
+        let revoked = through[revoker]
+            .send(hyper::Method::DELETE, &path, sent.into())
+            .await
+            .unwrap();
         assert_eq!(revoked.status, 200, "{}", revoked.text());
-        assert_eq!(user.post("/v1/vectors/list_ids", &list).await.unwrap().status, 403);
+        assert_eq!(
+            user.post("/v1/vectors/list_ids", &list).await.unwrap().status,
+            403
+        );
     }
 }
 
@@ -85,7 +111,11 @@ fn writer(index: Index, prefix: String, stop: Arc<AtomicBool>) -> JoinHandle<BTr
             }
             let item = Item::bare(format!("{prefix}{n}"), vec![n as f32, 0.5, 1.0]);
             let body = json!({"items": [item.to_json()]});
-            if index.call("/v1/vectors/upsert", body).await.is_ok_and(|reply| reply.status == 200) {
+            if index
+                .call("/v1/vectors/upsert", body)
+                .await
+                .is_ok_and(|reply| reply.status == 200)
+            {
                 acknowledged.insert(item.id);
             } else {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -123,7 +153,12 @@ async fn what_was_acknowledged_outlives_nodes_that_are_killed() {
     for n in coordinators {
         let there: BTreeSet<String> = index.through(&nodes.http(n)).ids().await.into_iter().collect();
         let lost: Vec<_> = acknowledged.difference(&there).collect();
-        assert!(lost.is_empty(), "{} of {} lost: {lost:?}", lost.len(), acknowledged.len());
+        assert!(
+            lost.is_empty(),
+            "{} of {} lost: {lost:?}",
+            lost.len(),
+            acknowledged.len()
+        );
     }
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
 }

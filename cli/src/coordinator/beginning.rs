@@ -80,7 +80,8 @@ pub(super) async fn found(
     if me.node != FIRST || catalog.deployment().is_some() {
         return Ok(());
     }
-    let storage = |error: sealdex_coordinator::adapters::CatalogError| CoordinatorError::Storage(error.to_string());
+    let storage =
+        |error: sealdex_coordinator::adapters::CatalogError| CoordinatorError::Storage(error.to_string());
     catalog.found(me.node).await.map_err(storage)?;
     if catalog.deployment().is_some() {
         return Ok(());

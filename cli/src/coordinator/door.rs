@@ -3,7 +3,9 @@
 use crate::node::{Doorkeeper, JoinToken};
 use async_trait::async_trait;
 use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
-use sealdex_coordinator::domain::deployment::{Applied, Command, Deployment, InstallId, NewNode, Rejection, Role};
+use sealdex_coordinator::domain::deployment::{
+    Applied, Command, Deployment, InstallId, NewNode, Rejection, Role,
+};
 use sealdex_peer::Identity;
 use sealdex_proto::peer::{JoinReply, JoinRequest, Member, Role as WireRole};
 use std::sync::Arc;
@@ -30,7 +32,9 @@ impl Doorkeeper for Door {
             ));
         }
         let install: [u8; 16] = request.install.as_ref().try_into().map_err(|_| {
-            Status::invalid_argument("the request does not say which data directory it is for; upgrade the node")
+            Status::invalid_argument(
+                "the request does not say which data directory it is for; upgrade the node",
+            )
         })?;
         let node = NewNode {
             name: identity.name.to_string(),
@@ -48,7 +52,8 @@ impl Doorkeeper for Door {
             return Err(Status::internal("a node was registered as something else"));
         };
         let deployment = self.catalog.deployment();
-        let deployment = deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped yet"))?;
+        let deployment =
+            deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped yet"))?;
         Ok(JoinReply {
             deployment: deployment.id.0.to_vec().into(),
             node: record.id.0,

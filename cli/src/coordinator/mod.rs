@@ -73,10 +73,18 @@ pub(crate) enum CoordinatorError {
 /// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: CoordinatorArgs, config: &Config) -> Result<(), CoordinatorError> {
     let readiness = Readiness::new();
-    process::run(&args.serve.telemetry, readiness.clone(), serve(&args, config, readiness))
+    process::run(
+        &args.serve.telemetry,
+        readiness.clone(),
+        serve(&args, config, readiness),
+    )
 }
 
-async fn serve(args: &CoordinatorArgs, config: &Config, readiness: Readiness) -> Result<(), CoordinatorError> {
+async fn serve(
+    args: &CoordinatorArgs,
+    config: &Config,
+    readiness: Readiness,
+) -> Result<(), CoordinatorError> {
     let access = args.serve.access(config)?;
     let credentials = args.node.credentials(Role::Coordinator)?;
     let token = Arc::new(JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?);
@@ -87,7 +95,12 @@ async fn serve(args: &CoordinatorArgs, config: &Config, readiness: Readiness) ->
 
     let rest_address = SocketAddr::new(args.serve.host, args.serve.port);
     let rest_listener = listen(rest_address).await?;
-    let channels = Arc::new(Channels::new(me.deployment, me.node, &credentials, directory.clone()));
+    let channels = Arc::new(Channels::new(
+        me.deployment,
+        me.node,
+        &credentials,
+        directory.clone(),
+    ));
     let (host, catalog) = open(args, me, channels.clone(), &readiness).await?;
     readiness::depend_on_metadata(&readiness, &catalog);
     let steward = Arc::new(Steward::new(me.node, catalog.clone()));
@@ -97,7 +110,8 @@ async fn serve(args: &CoordinatorArgs, config: &Config, readiness: Readiness) ->
     handler.open_door(Arc::new(door));
     let gate = Gate::new(me.deployment, me.node, directory.clone());
     let peers = PeerPort::start(&args.node, &credentials, |mut server| {
-        let coordinator = CoordinatorService::new(catalog.clone(), steward.clone(), service.clone(), gate.clone());
+        let coordinator =
+            CoordinatorService::new(catalog.clone(), steward.clone(), service.clone(), gate.clone());
         server
             .add_service(PeerService::new(gate, handler))
             .add_service(coordinator)
@@ -128,7 +142,8 @@ async fn serve(args: &CoordinatorArgs, config: &Config, readiness: Readiness) ->
     let settings = args.serve.settings(me.partitions, me.deployment.0);
     let settings = settings.map_err(ProcessError::from)?;
     let started = Service::start(settings, catalog.clone(), shards, fellows, key_ring.clone()).await;
-    let started = started.map_err(|error| CoordinatorError::Storage(error.context().unwrap_or(error.detail()).to_owned()))?;
+    let started = started
+        .map_err(|error| CoordinatorError::Storage(error.context().unwrap_or(error.detail()).to_owned()))?;
     // Nobody else sets it.
     let _ = service.set(started.clone());
     reload_on_hangup(key_ring, config).map_err(ProcessError::from)?;
@@ -136,7 +151,14 @@ async fn serve(args: &CoordinatorArgs, config: &Config, readiness: Readiness) ->
     let authenticator = access.authenticator(args.serve.failed_attempts_max);
     let stop = stop_signal(readiness.clone())?;
     readiness.serve();
-    let served = rest::serve(rest_listener, started.clone(), authenticator, args.serve.server_options(), stop).await;
+    let served = rest::serve(
+        rest_listener,
+        started.clone(),
+        authenticator,
+        args.serve.server_options(),
+        stop,
+    )
+    .await;
     served.map_err(ProcessError::from)?;
 
     tracing::info!("stopping");
@@ -164,7 +186,8 @@ async fn open(
 ) -> Result<(Arc<Host>, Arc<CatalogHandle>), CoordinatorError> {
     let storage = |error: String| CoordinatorError::Storage(error);
     let folder = &args.serve.data_dir;
-    let space = Space::open(folder, args.serve.disk_reserve_bytes()).map_err(|error| storage(error.to_string()))?;
+    let space =
+        Space::open(folder, args.serve.disk_reserve_bytes()).map_err(|error| storage(error.to_string()))?;
     let space = Arc::new(space);
     readiness.depend_on_disk(&space);
     let log = HostOptions {
@@ -179,7 +202,10 @@ async fn open(
         .map_err(|error| storage(error.to_string()))?
         .map_err(|error| storage(error.to_string()))?;
     let catalog = CatalogHandle::open(&folder.join("catalog"), space, &host, Some(channels)).await;
-    Ok((host, Arc::new(catalog.map_err(|error| storage(error.to_string()))?)))
+    Ok((
+        host,
+        Arc::new(catalog.map_err(|error| storage(error.to_string()))?),
+    ))
 }
 
 /// The peer port, as long as it is served.
@@ -197,9 +223,12 @@ impl PeerPort {
         let listener = listen(args.peer_address).await?;
         let router = services(sealdex_peer::server(credentials)?);
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), async {
-            let _ = stopped.await;
-        }));
+        let serving = tokio::spawn(router.serve_with_incoming_shutdown(
+            sealdex_peer::incoming(listener),
+            async {
+                let _ = stopped.await;
+            },
+        ));
         Ok(Self { stop, serving })
     }
 

@@ -34,7 +34,10 @@ impl ConsensusDoor {
             let until = async {
                 let _ = stopped.await;
             };
-            if let Err(error) = router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), until).await {
+            if let Err(error) = router
+                .serve_with_incoming_shutdown(sealdex_peer::incoming(listener), until)
+                .await
+            {
                 tracing::warn!(%error, "the peer port was not served");
             }
         });

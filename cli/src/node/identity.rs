@@ -79,7 +79,8 @@ impl NodeFile {
         fs::create_dir_all(folder).map_err(refused)?;
         match fs::read(&path) {
             Ok(bytes) => {
-                let written: Written = serde_json::from_slice(&bytes).map_err(|_| IdentityError::Format(path.clone()))?;
+                let written: Written =
+                    serde_json::from_slice(&bytes).map_err(|_| IdentityError::Format(path.clone()))?;
                 if written.format != FORMAT || written.joined != written.again {
                     return Err(IdentityError::Format(path));
                 }

@@ -169,7 +169,8 @@ fn is_final(code: Code) -> bool {
 }
 
 fn read(reply: JoinReply) -> Result<Joined, NodeError> {
-    let malformed = || NodeError::Refused("the coordinator's answer cannot be read; upgrade this node".to_owned());
+    let malformed =
+        || NodeError::Refused("the coordinator's answer cannot be read; upgrade this node".to_owned());
     let deployment: [u8; 16] = reply.deployment.as_ref().try_into().map_err(|_| malformed())?;
     Ok(Joined {
         identified: Identified {

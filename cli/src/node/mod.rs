@@ -76,7 +76,9 @@ pub(crate) enum NodeError {
     #[error("{0}")]
     Credentials(#[from] CredentialsError),
     /// Its certificate is for something else.
-    #[error("the certificate is that of a {found}, and this is a {wanted}; make one with `sealdex certs node --role {wanted}`")]
+    #[error(
+        "the certificate is that of a {found}, and this is a {wanted}; make one with `sealdex certs node --role {wanted}`"
+    )]
     WrongRole {
         /// What the certificate says.
         found: Role,

@@ -73,7 +73,9 @@ impl PeerHandler for ConsensusHandler {
     async fn join(&self, identity: Identity, request: JoinRequest) -> Result<JoinReply, Status> {
         match self.doorkeeper.get() {
             Some(doorkeeper) => doorkeeper.admit(identity, request).await,
-            None => Err(Status::unavailable("this node lets nobody join, or not yet; ask a coordinator")),
+            None => Err(Status::unavailable(
+                "this node lets nobody join, or not yet; ask a coordinator",
+            )),
         }
     }
 }

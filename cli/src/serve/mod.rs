@@ -16,7 +16,6 @@ use access::{Access, AccessError};
 use clap::{Args, Command, FromArgMatches};
 use data_dir::DataDir;
 use local_shard::LocalShard;
-use stores::Stores;
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
@@ -27,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stores::Stores;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -231,7 +231,11 @@ impl ServeArgs {
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
 pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
     let readiness = Readiness::new();
-    process::run(&args.telemetry, readiness.clone(), serve(&args, config, readiness))
+    process::run(
+        &args.telemetry,
+        readiness.clone(),
+        serve(&args, config, readiness),
+    )
 }
 
 async fn serve(args: &ServeArgs, config: &Config, readiness: Readiness) -> Result<(), ServeError> {
@@ -248,9 +252,15 @@ async fn serve(args: &ServeArgs, config: &Config, readiness: Readiness) -> Resul
     let settings = args.settings(data_dir.partitions(), data_dir.deployment())?;
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(LocalShard::new(node.clone()));
-    let service = Service::start(settings, Arc::new(catalog), shards, Arc::new(NoFellows), key_ring.clone())
-        .await
-        .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
+    let service = Service::start(
+        settings,
+        Arc::new(catalog),
+        shards,
+        Arc::new(NoFellows),
+        key_ring.clone(),
+    )
+    .await
+    .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
     readiness.serve();
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());

@@ -21,7 +21,11 @@ pub(super) struct Stores {
 
 impl Stores {
     /// Opens all of it; returns when what was acknowledged before can be read. An error says why, for the operator.
-    pub(super) async fn open(args: &ServeArgs, data_dir: &DataDir, readiness: &Readiness) -> Result<Self, String> {
+    pub(super) async fn open(
+        args: &ServeArgs,
+        data_dir: &DataDir,
+        readiness: &Readiness,
+    ) -> Result<Self, String> {
         let space = Space::open(data_dir.path(), args.disk_reserve_bytes()).map_err(|e| e.to_string())?;
         let space = Arc::new(space);
         readiness.depend_on_disk(&space);

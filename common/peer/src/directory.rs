@@ -36,7 +36,9 @@ impl Directory {
     /// The nodes of a role that are part of the deployment, by id.
     pub fn ids(&self, role: Role) -> Vec<NodeId> {
         let nodes = self.nodes.read();
-        let of_role = nodes.iter().filter(|(_, node)| node.identity.role == role && !node.removed);
+        let of_role = nodes
+            .iter()
+            .filter(|(_, node)| node.identity.role == role && !node.removed);
         let mut ids: Vec<NodeId> = of_role.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids

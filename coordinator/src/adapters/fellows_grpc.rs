@@ -37,7 +37,10 @@ impl FellowsGrpc {
         };
         let me = self.channels.me();
         let others = deployment.nodes().filter(|node| {
-            node.id != me && node.node.role == Role::Coordinator && node.is_member() && node.lost_since.is_none()
+            node.id != me
+                && node.node.role == Role::Coordinator
+                && node.is_member()
+                && node.lost_since.is_none()
         });
         let asked = others.map(|node| self.ask(node.id, request.clone()));
         try_join_all(asked).await.map(drop)

@@ -56,7 +56,9 @@ fn read(outcome: wire::propose_reply::Outcome) -> Result<MetadataApplied, Catalo
                 .map(|record| MetadataApplied::Index(Arc::new(record)))
                 .map_err(|error| CatalogError::Storage(error.to_string()));
         }
-        Outcome::Refused(refusal) => CatalogError::Rejected(rejection_of(refusal).ok_or(CatalogError::Unknown)?),
+        Outcome::Refused(refusal) => {
+            CatalogError::Rejected(rejection_of(refusal).ok_or(CatalogError::Unknown)?)
+        }
         Outcome::Leader(leader) => CatalogError::NotLeader((leader > 0).then_some(NodeId(leader))),
         Outcome::Busy(_) => CatalogError::Busy,
         Outcome::Full(full) => CatalogError::Full(Full {

@@ -219,10 +219,16 @@ impl CatalogHandle {
     pub async fn finish_job(&self, job: JobName) {
         let deployment = self.deployment();
         let held = deployment.as_ref().and_then(|deployment| {
-            deployment.jobs().find(|held| held.name == job && held.owner == self.node).copied()
+            deployment
+                .jobs()
+                .find(|held| held.name == job && held.owner == self.node)
+                .copied()
         });
         let Some(held) = held else { return };
-        let finish = deployment::Command::FinishJob { job, claim: held.claim };
+        let finish = deployment::Command::FinishJob {
+            job,
+            claim: held.claim,
+        };
         if let Err(error) = self.propose(MetadataCommand::Deployment(finish)).await {
             tracing::debug!(%error, "a finished job was not given back");
         }
@@ -231,7 +237,9 @@ impl CatalogHandle {
     /// Whether another coordinator that is there works on a job.
     pub fn is_taken_elsewhere(&self, job: JobName) -> bool {
         let is_live = |deployment: &Deployment, node| {
-            deployment.member(node).is_some_and(|record| record.lost_since.is_none())
+            deployment
+                .member(node)
+                .is_some_and(|record| record.lost_since.is_none())
         };
         self.deployment().is_some_and(|deployment| {
             let mut jobs = deployment.jobs();
@@ -241,7 +249,10 @@ impl CatalogHandle {
 
     /// Proposes an entry that another coordinator forwarded; answers with what came of it, and with how much of the log it takes to
     /// see it.
-    pub(crate) async fn propose_forwarded(&self, entry: Bytes) -> (Result<MetadataApplied, CatalogError>, u64) {
+    pub(crate) async fn propose_forwarded(
+        &self,
+        entry: Bytes,
+    ) -> (Result<MetadataApplied, CatalogError>, u64) {
         use deployment::Command::{ClaimJob, FinishJob};
         let outcome = match decode_metadata_command(&entry) {
             Ok(

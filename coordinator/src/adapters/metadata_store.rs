@@ -1,16 +1,14 @@
 //! The metadata group's state behind its log: one group, one small RocksDB, and a copy in memory that readers share.
 
+use super::CatalogError;
 use super::catalog_codec::{decode_record, encode_record};
 use super::deployment_codec::{decode_deployment, encode_deployment};
-use super::CatalogError;
 use super::metadata_codec::decode_metadata_command;
 use crate::domain::{Catalog, Command, Metadata, MetadataApplied, MetadataCommand, MetadataRejection};
 use bytes::{Buf, Bytes};
 use parking_lot::RwLock;
 use rocksdb::{DB, ErrorKind, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions};
-use sealdex_consensus::{
-    Entry, GroupId, Mark, SnapshotReader, Space, StateMachine, StorageFault,
-};
+use sealdex_consensus::{Entry, GroupId, Mark, SnapshotReader, Space, StateMachine, StorageFault};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +75,9 @@ impl MetadataStore {
         };
         if store.mark.is_none() {
             // Nothing yet, or half of a snapshot, which is installed again.
-            store.clear().map_err(|fault| CatalogError::Storage(fault.reason))?;
+            store
+                .clear()
+                .map_err(|fault| CatalogError::Storage(fault.reason))?;
         }
         *store.view.write() = store.load()?;
         // The last run may have ended between an erasure and its purge.
@@ -97,7 +97,9 @@ impl MetadataStore {
         }
         let deployment = self.db.get(DEPLOYMENT_KEY);
         let deployment = deployment.map_err(|e| CatalogError::Storage(e.to_string()))?;
-        let deployment = deployment.map(|bytes| decode_deployment(&bytes).map(Arc::new)).transpose();
+        let deployment = deployment
+            .map(|bytes| decode_deployment(&bytes).map(Arc::new))
+            .transpose();
         Ok(Metadata {
             catalog: Catalog::restore(records),
             deployment: deployment.map_err(|e| CatalogError::Storage(e.to_string()))?,
@@ -195,14 +197,19 @@ impl StateMachine for MetadataStore {
         options.set_read_tier(ReadTier::Persisted);
         let mark = self.db.get_opt(MARK_KEY, &options).map_err(fault)?;
         let mark = mark.as_deref().map(Mark::from_bytes).transpose();
-        mark.map_err(|e| StorageFault { reason: e.to_string() })
+        mark.map_err(|e| StorageFault {
+            reason: e.to_string(),
+        })
     }
 
     fn snapshot(&self) -> Result<Box<dyn SnapshotReader>, StorageFault> {
-        let records = self.db.iterator(IteratorMode::Start).filter_map(|record| match record {
-            Ok((key, value)) => (*key != *MARK_KEY).then(|| Ok(joined(&key, &value))),
-            Err(error) => Some(Err(fault(error))),
-        });
+        let records = self
+            .db
+            .iterator(IteratorMode::Start)
+            .filter_map(|record| match record {
+                Ok((key, value)) => (*key != *MARK_KEY).then(|| Ok(joined(&key, &value))),
+                Err(error) => Some(Err(fault(error))),
+            });
         let records: Vec<Bytes> = records.collect::<Result<_, _>>()?;
         Ok(Box::new(CatalogReader(records.into_iter())))
     }
@@ -216,7 +223,9 @@ impl StateMachine for MetadataStore {
             batch.put(key, value);
             self.write(&batch)?;
         }
-        let installed = self.load().map_err(|e| StorageFault { reason: e.to_string() })?;
+        let installed = self.load().map_err(|e| StorageFault {
+            reason: e.to_string(),
+        })?;
         let mut batch = WriteBatch::default();
         batch.put(MARK_KEY, mark.as_bytes());
         self.write(&batch)?;
@@ -240,7 +249,11 @@ fn joined(key: &[u8], value: &[u8]) -> Bytes {
 }
 
 fn split_chunk(mut chunk: Bytes) -> Result<(Bytes, Bytes), StorageFault> {
-    let key_bytes = if chunk.len() >= 4 { chunk.get_u32_le() as usize } else { usize::MAX };
+    let key_bytes = if chunk.len() >= 4 {
+        chunk.get_u32_le() as usize
+    } else {
+        usize::MAX
+    };
     if chunk.len() < key_bytes {
         return Err(StorageFault {
             reason: "a snapshot is damaged: a chunk ends within a record".to_owned(),
@@ -282,9 +295,11 @@ fn is_full(error: &rocksdb::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sealdex_consensus::{Host, HostOptions};
     use crate::adapters::CatalogHandle;
-    use crate::domain::{Command, IndexRecord, Rejection, GenerationRecord, KeyEnvelope, KeySource, PublicKeys};
+    use crate::domain::{
+        Command, GenerationRecord, IndexRecord, KeyEnvelope, KeySource, PublicKeys, Rejection,
+    };
+    use sealdex_consensus::{Host, HostOptions};
     use sealdex_core::{Generation, IndexId, KeyEpoch, Metric, Precision};
 
     fn index(name: &str, id: u64, bundle: &[u8]) -> Command {

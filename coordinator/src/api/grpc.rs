@@ -52,7 +52,10 @@ impl CoordinatorService {
 
 #[async_trait]
 impl Coordinator for CoordinatorService {
-    async fn report(&self, request: Request<wire::ReportRequest>) -> Result<Response<wire::ReportReply>, Status> {
+    async fn report(
+        &self,
+        request: Request<wire::ReportRequest>,
+    ) -> Result<Response<wire::ReportReply>, Status> {
         let node = caller(&request)?.node();
         if !self.catalog.leads().await {
             let leader = self.catalog.status().leader;
@@ -77,7 +80,8 @@ impl Coordinator for CoordinatorService {
         };
         let actions = self.steward.take(node, run, report, groups).await;
         let deployment = self.catalog.deployment();
-        let deployment = deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped"))?;
+        let deployment =
+            deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped"))?;
         Ok(Response::new(report_reply(node, deployment, &actions)))
     }
 
@@ -90,7 +94,10 @@ impl Coordinator for CoordinatorService {
         Ok(Response::new(reply_of(outcome, applied)))
     }
 
-    async fn settle(&self, request: Request<wire::SettleRequest>) -> Result<Response<wire::SettleReply>, Status> {
+    async fn settle(
+        &self,
+        request: Request<wire::SettleRequest>,
+    ) -> Result<Response<wire::SettleReply>, Status> {
         of_coordinator(&request)?;
         let request = request.into_inner();
         let epochs = request.epochs.map(|epochs| Epochs {
@@ -132,7 +139,11 @@ fn group_report(leader: NodeId, report: &wire::GroupReport) -> Option<GroupRepor
         voters: nodes(&report.voters),
         learners: nodes(&report.learners),
         changing: report.changing,
-        behind: report.behind.iter().map(|lag| (NodeId(lag.node), lag.entries)).collect(),
+        behind: report
+            .behind
+            .iter()
+            .map(|lag| (NodeId(lag.node), lag.entries))
+            .collect(),
     })
 }
 
@@ -173,9 +184,18 @@ fn instruction(action: &Action) -> Option<wire::Instruction> {
     use wire::instruction::What;
     let (group, version, what) = match action {
         Action::Propose(_) => return None,
-        Action::AddLearner { group, version, node, .. } => (group, *version, What::AddLearner(node.0)),
-        Action::RemoveLearner { group, version, node, .. } => (group, *version, What::RemoveLearner(node.0)),
-        Action::ChangeVoters { group, version, voters, .. } => {
+        Action::AddLearner {
+            group, version, node, ..
+        } => (group, *version, What::AddLearner(node.0)),
+        Action::RemoveLearner {
+            group, version, node, ..
+        } => (group, *version, What::RemoveLearner(node.0)),
+        Action::ChangeVoters {
+            group,
+            version,
+            voters,
+            ..
+        } => {
             let nodes = voters.iter().map(|node| node.0).collect();
             (group, *version, What::ChangeVoters(wire::Voters { nodes }))
         }

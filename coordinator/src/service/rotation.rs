@@ -403,7 +403,11 @@ impl Service {
         while !self.custodian.is_drained(record.id) {
             tokio::time::sleep(DRAIN_LOOK_EVERY).await;
         }
-        let settled = self.fanout.fellows.settle_epochs(record.id, record.key.epochs()).await;
+        let settled = self
+            .fanout
+            .fellows
+            .settle_epochs(record.id, record.key.epochs())
+            .await;
         settled.map_err(|unsettled| ServiceError::internal(unsettled.to_string()))
     }
 

@@ -4,8 +4,8 @@
 use super::coded_rows::{CodedRows, NewRow};
 use super::fitness::Fitness;
 use super::session::{LoadedModel, Session};
-use super::training_plan::{Lesson, TrainingPlan};
 use super::startup::training_of;
+use super::training_plan::{Lesson, TrainingPlan};
 use super::{OpenIndex, Service, ServiceError, TrainRequest, TrainingStatus};
 use crate::adapters::CatalogError;
 use crate::auth::Caller;

@@ -58,7 +58,9 @@ impl Service {
             match self.catalog.change(add).await {
                 Ok(_) => break,
                 // The index has gone on between its key epochs; each has an end.
-                Err(CatalogError::Rejected(Rejection::OutOfTurn)) => record = self.named(&record.name).await?,
+                Err(CatalogError::Rejected(Rejection::OutOfTurn)) => {
+                    record = self.named(&record.name).await?
+                }
                 Err(error) => return Err(error.into()),
             }
         }

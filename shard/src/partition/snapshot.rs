@@ -43,7 +43,9 @@ impl PartitionReader {
         std::thread::Builder::new()
             .name("snapshot".to_owned())
             .spawn(read)
-            .map_err(|error| StorageFault { reason: error.to_string() })?;
+            .map_err(|error| StorageFault {
+                reason: error.to_string(),
+            })?;
         // Nothing comes; it ends when the view is there.
         let _ = began.recv();
         Ok(Self { chunks })

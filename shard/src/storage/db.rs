@@ -2,9 +2,9 @@
 
 use super::families::Family;
 use rocksdb::{
-    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, Direction,
-    ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, SnapshotWithThreadMode,
-    WriteBatch, WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
+    BottommostLevelCompaction, Cache, CompactOptions, DB, DBPinnableSlice, Direction, ErrorKind,
+    FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch,
+    WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
 use sealdex_consensus::{Space, StorageFault};
 use sealdex_index::dataplane::ShardError;

@@ -1,8 +1,8 @@
 //! A user's token and a copy of every disk: they give what was granted, and nothing else.
 
 use crate::deployment::{Deployment, KEY, PARTITIONS, User};
-use prost::Message;
 use crate::files::Files;
+use prost::Message;
 use sealdex_coordinator::domain::{IndexRecord, UserRecord};
 use sealdex_core::{KeyEpoch, PartitionId, Placement};
 use sealdex_crypto::{

@@ -30,10 +30,14 @@ impl Files {
             queue: 64,
         };
         let node = Node::open(options, space.clone(), host.clone()).unwrap();
-        let catalog = CatalogHandle::open(&data.join("catalog"), space, &host, None).await.unwrap();
+        let catalog = CatalogHandle::open(&data.join("catalog"), space, &host, None)
+            .await
+            .unwrap();
         catalog.found(me).await.unwrap();
         for partition in (0..PARTITIONS).map(PartitionId) {
-            node.host_partition(partition, &Origin::Founding([me].into())).await.unwrap();
+            node.host_partition(partition, &Origin::Founding([me].into()))
+                .await
+                .unwrap();
             node.led(partition).await;
         }
         Self { host, catalog, node }

@@ -7,5 +7,5 @@
 mod catalog;
 mod deployment;
 mod disk;
-mod files;
 mod erasure;
+mod files;

@@ -1,7 +1,7 @@
 //! A deployment in miniature: an authority, what nodes know of each other, and a shard node that listens.
 
-use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
 use sealdex_consensus::{Host, HostOptions, Space};
+use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
 use sealdex_core::{DeploymentId, NodeId, PartitionId};
 use sealdex_peer::{Authority, Channels, Credentials, Directory, Gate, Identity, Names, Registered, Role};
 use sealdex_shard::api::grpc::ShardService;
@@ -153,7 +153,9 @@ pub(crate) async fn open(path: &Path) -> Arc<Node> {
     let me = log.node;
     let node = Node::open(options, space, Host::open(log).unwrap()).unwrap();
     for partition in (0..PARTITIONS).map(PartitionId) {
-        node.host_partition(partition, &Origin::Founding([me].into())).await.unwrap();
+        node.host_partition(partition, &Origin::Founding([me].into()))
+            .await
+            .unwrap();
         node.led(partition).await;
     }
     Arc::new(node)

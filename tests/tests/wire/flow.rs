@@ -2,11 +2,11 @@
 
 use crate::deployment::{Deployment, PARTITIONS, open};
 use crate::twin::Twin;
+use sealdex_consensus::{Host, HostOptions, Space};
+use sealdex_coordinator::adapters::CatalogHandle;
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::auth::Authenticator;
-use sealdex_consensus::{Host, HostOptions, Space};
-use sealdex_coordinator::adapters::CatalogHandle;
 use sealdex_coordinator::ports::NoFellows;
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_tests::http::Http;
@@ -41,12 +41,20 @@ async fn coordinator(catalog: &Path, twin: Twin) -> Coordinator {
     let log = HostOptions::alone(catalog.join("log"), space.clone());
     let me = log.node;
     let host = Host::open(log).unwrap();
-    let catalog = CatalogHandle::open(&catalog.join("catalog"), space, &host, None).await.unwrap();
-    catalog.found(me).await.unwrap();
-    let key_ring = Arc::new(KeyRing::new(Default::default()));
-    let service = Service::start(settings, Arc::new(catalog), twin.clone(), Arc::new(NoFellows), key_ring)
+    let catalog = CatalogHandle::open(&catalog.join("catalog"), space, &host, None)
         .await
         .unwrap();
+    catalog.found(me).await.unwrap();
+    let key_ring = Arc::new(KeyRing::new(Default::default()));
+    let service = Service::start(
+        settings,
+        Arc::new(catalog),
+        twin.clone(),
+        Arc::new(NoFellows),
+        key_ring,
+    )
+    .await
+    .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let http = Arc::new(Http::new(listener.local_addr().unwrap()));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -85,7 +93,9 @@ fn query(n: usize, filter: Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_life_of_an_index_is_the_same_over_the_wire() {
     let (deployment, home) = (Deployment::new(), tempfile::tempdir().unwrap());
-    let listening = deployment.serve(open(&home.path().join("shard")).await, None).await;
+    let listening = deployment
+        .serve(open(&home.path().join("shard")).await, None)
+        .await;
     let twin = Twin::new(deployment.shard_client(), listening.node.clone());
     let coordinator = coordinator(&home.path().join("catalog"), twin).await;
     let index = Index::create(&coordinator.http, "life", KEY, json!({"dimension": DIMENSION})).await;

@@ -1,6 +1,6 @@
 //! The two byte calls of consensus, and joining.
 
-use crate::deployment::{PARTITIONS, COORDINATOR, Deployment, ID, SHARD, identity};
+use crate::deployment::{COORDINATOR, Deployment, ID, PARTITIONS, SHARD, identity};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};

@@ -215,9 +215,16 @@ mod tests {
     async fn what_was_sent_is_found_again_after_a_crash_until_it_is_discarded() {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path(), GROUP);
-        let chunks = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from(vec![7; 100_000])];
+        let chunks = [
+            Bytes::from_static(b"one"),
+            Bytes::new(),
+            Bytes::from(vec![7; 100_000]),
+        ];
         let staged = receive(&staging, &pieces(&chunks).await).unwrap();
-        assert!(staging.interrupted().unwrap().is_none(), "it is not being installed yet");
+        assert!(
+            staging.interrupted().unwrap().is_none(),
+            "it is not being installed yet"
+        );
         staged.adopt().unwrap();
         let (staged, mark) = staging.interrupted().unwrap().unwrap();
         assert_eq!(mark.index().0, 77);
@@ -244,7 +251,10 @@ mod tests {
             let mut piece = pieces[damaged].to_vec();
             *piece.last_mut().unwrap() ^= 1;
             pieces[damaged] = piece.into();
-            assert!(receive(&staging, &pieces).is_err(), "with piece {damaged} damaged");
+            assert!(
+                receive(&staging, &pieces).is_err(),
+                "with piece {damaged} damaged"
+            );
         }
         let mut longer = whole.clone();
         longer.push(whole[1].clone());

@@ -117,9 +117,12 @@ async fn a_snapshot_whose_installation_a_crash_interrupted_is_installed_again() 
     for _ in 0..2 {
         deployment.start(NodeId(1)).await.unwrap();
         assert_eq!(deployment.state(NodeId(1)).version(7), 70);
-        let is_there = |status: &crate::GroupStatus| (status.applied, status.last_log) == (LogIndex(40), LogIndex(40));
+        let is_there =
+            |status: &crate::GroupStatus| (status.applied, status.last_log) == (LogIndex(40), LogIndex(40));
         let there = deployment.group(1).wait_status(is_there);
-        tokio::time::timeout(Duration::from_secs(10), there).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), there)
+            .await
+            .unwrap();
         deployment.crash(NodeId(1)).await;
     }
 }

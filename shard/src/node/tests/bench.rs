@@ -356,7 +356,9 @@ pub(super) async fn try_open(home: &TempDir) -> Result<Arc<Node>, ShardError> {
     let me = log.node;
     let node = Arc::new(Node::open(options, space, Host::open(log).unwrap())?);
     for partition in (0..PARTITIONS).map(PartitionId) {
-        let founded = node.host_partition(partition, &Origin::Founding([me].into())).await;
+        let founded = node
+            .host_partition(partition, &Origin::Founding([me].into()))
+            .await;
         if let Err(error) = founded {
             node.close().await;
             node.host().stop().await;

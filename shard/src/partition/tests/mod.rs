@@ -81,7 +81,9 @@ impl Bench {
             }
         };
         let entries: Vec<Entry> = entries.into_iter().map(numbered).collect();
-        self.partition().apply(&entries, &Mark::at(LogIndex(index))).unwrap()
+        self.partition()
+            .apply(&entries, &Mark::at(LogIndex(index)))
+            .unwrap()
     }
 
     /// Applies one entry.

@@ -30,7 +30,9 @@ fn filled() -> Bench {
     let mut neighbour = Partition::open(Arc::clone(&bench.open.as_ref().unwrap().0), PartitionId(3)).unwrap();
     let payload = begin(7, 1).encode_to_vec().into();
     let index = LogIndex(1);
-    neighbour.apply(&[Entry { index, payload }], &Mark::at(index)).unwrap();
+    neighbour
+        .apply(&[Entry { index, payload }], &Mark::at(index))
+        .unwrap();
     bench
 }
 
@@ -46,20 +48,36 @@ fn an_installed_snapshot_is_the_state_of_its_moment() {
     let mut target = Bench::new();
     target.apply(vec![begin(5, 1), put_blobs(5, 1, &[7])]);
     let mark = Mark::at(LogIndex(6));
-    target.partition().install(&mut Chunks(chunks.into_iter()), &mark).unwrap();
+    target
+        .partition()
+        .install(&mut Chunks(chunks.into_iter()), &mark)
+        .unwrap();
     assert_eq!(target.applied(), LogIndex(6));
     target.check_directory();
-    assert!(target.partition().directory().state(sealdex_core::IndexId(5)).is_none());
+    assert!(
+        target
+            .partition()
+            .directory()
+            .state(sealdex_core::IndexId(5))
+            .is_none()
+    );
     for (family, expected) in Family::ALL.into_iter().zip(expected) {
         let of_partition = |records: BTreeMap<Vec<u8>, Vec<u8>>| -> BTreeMap<_, _> {
             let mark = crate::storage::partition_key(PARTITION);
-            records.into_iter().filter(|(key, _)| key.starts_with(&mark) && *key != mark).collect()
+            records
+                .into_iter()
+                .filter(|(key, _)| key.starts_with(&mark) && *key != mark)
+                .collect()
         };
         assert_eq!(of_partition(target.records(family)), of_partition(expected));
     }
     target.reopen();
     assert_eq!(target.applied(), LogIndex(6), "installed durably");
-    assert_eq!(target.run(begin(1, 2)), Ok(Applied::default()), "and it goes on from there");
+    assert_eq!(
+        target.run(begin(1, 2)),
+        Ok(Applied::default()),
+        "and it goes on from there"
+    );
 }
 
 #[test]
@@ -77,7 +95,12 @@ fn half_of_a_snapshot_is_nothing() {
     let mut target = Bench::new();
     target.apply(vec![begin(5, 1)]);
     let mark = Mark::at(LogIndex(6));
-    assert!(target.partition().install(&mut Broken(chunks.into_iter()), &mark).is_err());
+    assert!(
+        target
+            .partition()
+            .install(&mut Broken(chunks.into_iter()), &mark)
+            .is_err()
+    );
     target.reopen();
     assert!(target.partition().mark().is_none());
     assert!(target.records(Family::Blocks).is_empty() && target.partition().directory().indexes().is_empty());
