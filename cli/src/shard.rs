@@ -177,7 +177,8 @@ async fn open(
 ) -> Result<(Arc<Host>, Arc<Node>), ShardRoleError> {
     let storage = |error: String| ShardRoleError::Storage(error);
     let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
-    let space = Space::open(&args.data_dir, reserve).map_err(|error| storage(error.to_string()))?;
+    let space =
+        Space::open(&args.data_dir.join("log"), reserve).map_err(|error| storage(error.to_string()))?;
     let space = Arc::new(space);
     readiness.depend_on_disk(&space);
     let log = HostOptions {

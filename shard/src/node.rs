@@ -446,15 +446,18 @@ impl Node {
         Ok(resealed)
     }
 
-    /// Rewrites the files that hold the index's records, so that nothing that was replaced or deleted before is in any.
+    /// Rewrites the files that hold the index's records, those of the partition's log among them, so that nothing that was replaced or
+    /// deleted before is in any.
     pub async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
-        self.replica(partition)?;
+        let replica = self.replica(partition)?;
         let prefix = Keys::new(partition, index).index().to_vec();
         let purged = match &*self.housekeeper.lock() {
             Some(housekeeper) => housekeeper.purge(prefix),
             None => return Err(ShardError::Stopped),
         };
-        purged.await.map_err(|_| ShardError::Stopped)?
+        purged.await.map_err(|_| ShardError::Stopped)??;
+        let log = replica.group().purge_applied().await;
+        log.map_err(|fault| ShardError::Storage(fault.to_string()))
     }
 
     /// How many items the index has in the partition.
@@ -497,8 +500,9 @@ impl Node {
         target: Target,
         job: impl FnOnce(&Access, &Crew) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
+        let replica = self.replica(target.partition)?;
         let keys = self.leases.keys(target)?;
-        let directory = self.replica(target.partition)?.current().await?;
+        let directory = replica.current().await?;
         let access = Access {
             database: Arc::clone(&self.database),
             directory,

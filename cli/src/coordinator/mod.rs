@@ -186,8 +186,8 @@ async fn open(
 ) -> Result<(Arc<Host>, Arc<CatalogHandle>), CoordinatorError> {
     let storage = |error: String| CoordinatorError::Storage(error);
     let folder = &args.serve.data_dir;
-    let space =
-        Space::open(folder, args.serve.disk_reserve_bytes()).map_err(|error| storage(error.to_string()))?;
+    let space = Space::open(&folder.join("log"), args.serve.disk_reserve_bytes())
+        .map_err(|error| storage(error.to_string()))?;
     let space = Arc::new(space);
     readiness.depend_on_disk(&space);
     let log = HostOptions {

@@ -26,7 +26,7 @@ impl Stores {
         data_dir: &DataDir,
         readiness: &Readiness,
     ) -> Result<Self, String> {
-        let space = Space::open(data_dir.path(), args.disk_reserve_bytes()).map_err(|e| e.to_string())?;
+        let space = Space::open(&data_dir.log(), args.disk_reserve_bytes()).map_err(|e| e.to_string())?;
         let space = Arc::new(space);
         readiness.depend_on_disk(&space);
         let log = HostOptions::alone(data_dir.log(), space.clone());

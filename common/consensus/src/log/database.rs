@@ -27,6 +27,9 @@ const MEMTABLE_BYTES: usize = 32 * MIB;
 /// RocksDB's own log, to be read again after a crash.
 const WAL_BYTES_MAX: u64 = 128 * MIB as u64;
 
+/// Memtables and tables of what is read again from it, against its bytes.
+const COPIES_IN_RECOVERY: u64 = 2;
+
 /// See the module.
 pub(crate) struct Database {
     db: DB,
@@ -70,8 +73,23 @@ impl Database {
         std::fs::create_dir_all(folder)?;
         let path = folder.join("db");
         check_logs(&path)?;
-        let families = [ENTRIES, META].map(|name| ColumnFamilyDescriptor::new(name, family()));
-        let db = DB::open_cf_descriptors(&options(), path, families)?;
+        let mut options = options();
+        let mut memtable_bytes = MEMTABLE_BYTES;
+        // Recovery moves RocksDB's own log into tables, if there is room for them. If there is not, it stays where it is.
+        let recovered = COPIES_IN_RECOVERY * wal_bytes(&path);
+        if !space.has(recovered) {
+            tracing::warn!(
+                recovered,
+                "the disk is almost full: the log of the last run is read again and not moved"
+            );
+            space.give_headroom();
+            options = options.get_options_from_string("avoid_flush_during_recovery=true")?;
+            // A memtable that is full would be flushed all the same.
+            memtable_bytes = memtable_bytes.max(recovered as usize);
+        }
+        let families = [ENTRIES, META].map(|name| ColumnFamilyDescriptor::new(name, family(memtable_bytes)));
+        let db = DB::open_cf_descriptors(&options, path, families)?;
+        space.keep_headroom();
         let writes = match db.get_cf(handle(&db, META), keys::WRITES)? {
             Some(record) => format::take(&mut format::open_record(record.into())?)?,
             None => 0,
@@ -275,6 +293,19 @@ fn open_entry(key: &[u8], value: Box<[u8]>, group: GroupId) -> Result<Entry, For
     Ok(entry)
 }
 
+/// What is left in RocksDB's own log to be read again, before the database is opened.
+fn wal_bytes(path: &Path) -> u64 {
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let logs = files.filter(|file| {
+        file.path()
+            .extension()
+            .is_some_and(|extension| extension == "log")
+    });
+    logs.filter_map(|file| file.metadata().ok())
+        .map(|file| file.len())
+        .sum()
+}
+
 /// RocksDB's word for ENOSPC, of a write itself or of a flush that stopped all writes.
 fn is_full(error: &rocksdb::Error) -> bool {
     error.kind() == ErrorKind::IOError && AsRef::<str>::as_ref(error).contains("No space left on device")
@@ -285,9 +316,9 @@ fn handle<'a>(db: &'a DB, family: &str) -> &'a ColumnFamily {
         .expect("every family is created when the database is opened")
 }
 
-fn family() -> Options {
+fn family(memtable_bytes: usize) -> Options {
     let mut options = Options::default();
-    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_write_buffer_size(memtable_bytes);
     // Entries are sealed: they do not shrink.
     options.set_compression_type(DBCompressionType::None);
     options

@@ -179,11 +179,12 @@ async fn open(
     upkeep: Upkeep,
     on_fault: crate::log::OnFault,
 ) -> Result<Arc<Host>, HostError> {
-    for _ in 0..10_000 {
+    for _ in 0..2_000 {
         match Host::open_with(options(), upkeep, Arc::clone(&on_fault)) {
             Err(HostError::Storage(reason)) if reason.contains("lock") => {
+                // Threads of its own take real time, tasks that wait for somebody take time that passes when all wait.
                 std::thread::sleep(Duration::from_millis(2));
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             outcome => return outcome,
         }

@@ -206,7 +206,7 @@ async fn requests_that_are_out_of_date_are_refused() {
     );
     assert_eq!(
         scan(|request| request.target.partition.0 = PARTITIONS).await,
-        Some(ShardError::UnknownIndex)
+        Some(ShardError::NotHosted)
     );
     let unknown = scan(|request| request.probes[0].asked_by[0].0 = 7).await;
     assert_eq!(unknown, Some(ShardError::BadEntry("query of a probe")));
