@@ -190,6 +190,12 @@ impl Nodes {
         })
     }
 
+    /// A client of a coordinator that shows this credential.
+    pub fn http_as(&self, n: usize, credential: &str) -> Http {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.nodes[n].rest));
+        Http::new(address).with_header("x-api-key", credential)
+    }
+
     /// Runs a node until it ends by itself, and tells how and what it said.
     pub fn run(&mut self, n: usize) -> (std::process::ExitStatus, String) {
         self.start(n);

@@ -81,7 +81,7 @@ async fn revoked_everywhere(nodes: &Nodes, through: &[Arc<sealdex_tests::http::H
             .ok();
         let token = made["api_key"].as_str().unwrap();
         let number = nodes.all(Kind::Coordinator)[third];
-        let user = nodes.http(number).with_header("x-api-key", token);
+        let user = nodes.http_as(number, token);
         let list = json!({"index_name": "shared"});
         assert_eq!(
             user.post("/v1/vectors/list_ids", &list).await.unwrap().status,
@@ -168,8 +168,11 @@ async fn who_may_not_join_says_why_and_ends() {
     let mut nodes = Nodes::new(1, 1);
     let (coordinator, shard) = (0, 1);
     nodes.start(coordinator);
+    // It has read its token when it serves.
+    while nodes.http(coordinator).get("/v1/health").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     nodes.with_token("another token than the deployment has, long enough");
-    tokio::time::sleep(Duration::from_secs(2)).await;
     let (status, said) = nodes.run(shard);
     assert!(!status.success());
     assert!(said.contains("join token"), "{said}");
