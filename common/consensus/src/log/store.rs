@@ -270,8 +270,7 @@ impl RaftLogStorage<Types> for LogStore {
         let end = {
             let mut state = self.log.state.lock();
             for entry in &entries {
-                // Before the first entry of all, openraft has seen to what may follow.
-                if state.last.is_some() && entry.log_id.index != next(state.last) {
+                if entry.log_id.index != next(state.last) {
                     return Err(io::Error::other("an append would leave a hole in the log"));
                 }
                 state.last = Some(entry.log_id);

@@ -1,21 +1,16 @@
-//! The log on its real files: openraft's own suite, and a model.
+//! The log on its real files, against a model.
 
 use super::database::LogStoreError;
 use super::*;
-use crate::machine::{Applier, Machine, Progress};
 use crate::raft::types::{Command, Entry, LogId, Payload, Types, Vote};
-use crate::tests::{Disk, Ledger, Plants};
 use crate::{GroupId, Space};
 use openraft::storage::{IOFlushed, RaftLogStorage};
-use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
-use openraft::{RaftLogReader, StorageError};
+use openraft::RaftLogReader;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tempfile::TempDir;
-use tokio::sync::watch;
 
 /// A log database and its stream.
 struct Files {
@@ -56,31 +51,6 @@ pub(crate) async fn roll_back_vote(folder: &Path, group: GroupId, vote: Vote) {
     batch.vote(group, vote);
     files.database.commit(batch).unwrap();
     files.close().await;
-}
-
-struct Builder;
-
-impl StoreBuilder<Types, LogStore, Applier, (TempDir, Files)> for Builder {
-    async fn build(&self) -> Result<((TempDir, Files), LogStore, Applier), StorageError<Types>> {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path());
-        let log = files.log(7);
-        let machine = Machine::new(
-            Ledger::open(&Disk::default(), Plants::default()),
-            Arc::new(|_| {}),
-        );
-        // The suite applies what it never appends.
-        let (_, appended) = watch::channel(u64::MAX);
-        let applier = Applier::new(machine, appended, Arc::new(Progress::default()))
-            .await
-            .unwrap();
-        Ok(((folder, files), log, applier))
-    }
-}
-
-#[tokio::test]
-async fn openrafts_suite() {
-    Suite::test_all(Builder).await.unwrap();
 }
 
 fn id(term: u64, index: u64) -> LogId {
