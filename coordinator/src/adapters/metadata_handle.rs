@@ -101,11 +101,15 @@ impl CatalogHandle {
         })
     }
 
-    /// Makes this node the first and only member, if the catalogue has none yet, and waits until it leads.
+    /// Makes this node the first and only member, if the catalogue has none yet, and waits until it leads and what was erased before is
+    /// in no file.
     pub async fn found(&self, node: NodeId) -> Result<(), CatalogError> {
         let founded = self.group.initialize(&[node].into()).await;
         founded.map_err(|e| CatalogError::Storage(e.to_string()))?;
         self.group.wait_status(|status| status.leader.is_some()).await;
+        self.catch_up().await?;
+        // The last run may have ended between an erasure and its purge.
+        self.purge_log().await;
         Ok(())
     }
 

@@ -8,5 +8,3 @@ mod ledger;
 mod net;
 mod rng;
 mod simulation;
-
-pub(crate) use ledger::{Disk, Ledger, Plants};

@@ -227,6 +227,7 @@ async fn a_purge_leaves_no_record_of_before_in_any_file() {
     let vectors = Numbers(10).rows(200, 8);
     let mut bench = Bench::new(false, Metric::Euclidean, &vectors).await;
     bench.upsert("i", 0, &vectors).await;
+    bench.node.database.flush().unwrap();
     let stored: Vec<Vec<u8>> = [Family::Vectors, Family::Blocks]
         .into_iter()
         .flat_map(|family| bench.node.database.latest().range(family, &[0], vec![9]))
