@@ -230,6 +230,9 @@ impl Replica {
 
     /// See [`Group::purge_applied`](crate::Group::purge_applied).
     pub(crate) async fn purge_applied(&self) -> io::Result<()> {
+        if !self.log.has_room_to_flush() {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full"));
+        }
         keeper::purge_applied(&self.raft, &self.machine).await?;
         self.log.settle().await?;
         let log = self.log.clone();

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rocksdb::{
     BottommostLevelCompaction, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
     DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, LogLevel, Options, ReadOptions,
-    WriteBatch, WriteOptions,
+    WriteBatch, WriteOptions, properties,
 };
 use serde::Serialize;
 use std::ops::Range;
@@ -180,6 +180,18 @@ impl Database {
             return Err(FormatError("entries of the log are missing").into());
         }
         Ok(entries)
+    }
+
+    /// Whether the disk has room for what is in memory only. A flush that meets the end of the disk would stop all writes.
+    pub(super) fn has_room_to_flush(&self) -> bool {
+        let in_memory = |name| {
+            let bytes = self
+                .db
+                .property_int_value_cf(handle(&self.db, name), properties::CUR_SIZE_ALL_MEM_TABLES);
+            bytes.ok().flatten().unwrap_or(0)
+        };
+        self.space
+            .has(COPIES_IN_RECOVERY * (in_memory(ENTRIES) + in_memory(META)))
     }
 
     /// Rewrites the files that hold a group's entries, so that what was purged is in none of them any more.

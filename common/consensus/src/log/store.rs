@@ -107,6 +107,11 @@ impl LogStore {
         self.log.write(Change::Settle).await
     }
 
+    /// Whether [`erase_purged`](Self::erase_purged) has room to begin.
+    pub(crate) fn has_room_to_flush(&self) -> bool {
+        self.log.database.has_room_to_flush()
+    }
+
     /// Rewrites the files that held what was purged. Blocks.
     pub(crate) fn erase_purged(&self) -> Result<(), LogStoreError> {
         self.log.database.erase_purged(self.log.group)
