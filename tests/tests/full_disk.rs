@@ -169,7 +169,7 @@ async fn a_first_start_on_a_full_disk_says_so_and_a_later_one_succeeds() {
     let home = Home::new();
     let disk = SmallDisk::mount(&home, 200);
     home.start().await.stop().await;
-    for path in ["catalog", "shard"] {
+    for path in ["catalog", "shard", "log"] {
         std::fs::remove_dir_all(home.data().join(path)).unwrap();
     }
     disk.fill(0);

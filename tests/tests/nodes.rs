@@ -112,7 +112,7 @@ fn writer(index: Index, prefix: String, stop: Arc<AtomicBool>) -> JoinHandle<BTr
             let item = Item::bare(format!("{prefix}{n}"), vec![n as f32, 0.5, 1.0]);
             let body = json!({"items": [item.to_json()]});
             if index
-                .call("/v1/vectors/upsert", body)
+                .call("vectors/upsert", body)
                 .await
                 .is_ok_and(|reply| reply.status == 200)
             {
