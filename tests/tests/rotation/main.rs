@@ -402,7 +402,11 @@ async fn a_catalogue_of_before_is_refused_beside_the_log_of_now() {
     copy(&backup, &catalog);
     let refused = place.home.try_start().await.err();
     let refused = refused.expect("the log has gone on without this catalogue");
-    assert!(refused.said.contains("the state lacks what was purged"), "{}", refused.said);
+    assert!(
+        refused.said.contains("the state lacks what was purged"),
+        "{}",
+        refused.said
+    );
 
     fs::remove_dir_all(&catalog).unwrap();
     copy(&current, &catalog);
