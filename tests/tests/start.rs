@@ -30,27 +30,31 @@ async fn a_second_server_on_the_same_data_is_told_what_to_do() {
 /// RocksDB's reader once spun for ever on such a record: the start neither ended nor said anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_with_a_record_of_a_type_that_was_never_written_is_refused() {
-    for part in ["catalog", "shard"] {
-        for kind in ["MANIFEST-", ".log"] {
-            let home = Home::new();
-            let server = home.start().await;
-            for name in ["a", "b"] {
-                let key = "07".repeat(32);
-                Index::create(&server.http, name, &key, json!({"dimension": 2})).await;
-            }
-            server.kill();
-            let logs = files_under(&home.data().join(part)).unwrap();
-            let flipped = logs
-                .iter()
-                .filter(|path| path.file_name().unwrap().to_string_lossy().contains(kind))
-                .filter(|path| flip_the_type_of_the_second_record(path))
-                .count();
-            assert!(flipped > 0, "{part}: no {kind} has two records");
-            let refused = home.try_start().await.err().expect("the log is damaged");
-            assert!(!refused.status.success());
-            for words in ["is damaged", "restore", kind] {
-                assert!(refused.said.contains(words), "{part}, {kind}: {}", refused.said);
-            }
+    let logs = [
+        ("catalog", "MANIFEST-"),
+        ("shard", "MANIFEST-"),
+        ("log", "MANIFEST-"),
+        ("log", ".log"),
+    ];
+    for (part, kind) in logs {
+        let home = Home::new();
+        let server = home.start().await;
+        for name in ["a", "b"] {
+            let key = "07".repeat(32);
+            Index::create(&server.http, name, &key, json!({"dimension": 2})).await;
+        }
+        server.kill();
+        let logs = files_under(&home.data().join(part)).unwrap();
+        let flipped = logs
+            .iter()
+            .filter(|path| path.file_name().unwrap().to_string_lossy().contains(kind))
+            .filter(|path| flip_the_type_of_the_second_record(path))
+            .count();
+        assert!(flipped > 0, "{part}: no {kind} has two records");
+        let refused = home.try_start().await.err().expect("the log is damaged");
+        assert!(!refused.status.success());
+        for words in ["is damaged", "restore", kind] {
+            assert!(refused.said.contains(words), "{part}, {kind}: {}", refused.said);
         }
     }
 }

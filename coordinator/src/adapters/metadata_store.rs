@@ -8,7 +8,9 @@ use crate::domain::{Catalog, Command, Metadata, MetadataApplied, MetadataCommand
 use bytes::{Buf, Bytes};
 use parking_lot::RwLock;
 use rocksdb::{DB, ErrorKind, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions};
-use sealdex_consensus::{Entry, GroupId, Mark, SnapshotReader, Space, StateMachine, StorageFault};
+use sealdex_consensus::{
+    Entry, GroupId, Mark, SnapshotReader, Space, StateMachine, StorageFault, check_logs,
+};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,7 +63,9 @@ impl MetadataStore {
         options.set_keep_log_file_num(4);
         options.set_write_buffer_size(MEMTABLE_BYTES);
         options.set_manifest_preallocation_size(PREALLOCATED_BYTES);
-        let db = DB::open(&options, path.join("db")).map_err(storage)?;
+        let path = path.join("db");
+        check_logs(&path).map_err(|e| CatalogError::Storage(e.to_string()))?;
+        let db = DB::open(&options, path).map_err(storage)?;
         space.keep_headroom();
         let mark = db.get(MARK_KEY).map_err(storage)?;
         let mark = mark.as_deref().map(Mark::from_bytes).transpose();

@@ -6,7 +6,7 @@ use rocksdb::{
     FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch,
     WriteOptions, properties::CUR_SIZE_ALL_MEM_TABLES,
 };
-use sealdex_consensus::{Space, StorageFault};
+use sealdex_consensus::{Space, StorageFault, check_logs};
 use sealdex_index::dataplane::ShardError;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ impl Database {
         space: Arc<Space>,
     ) -> Result<Self, ShardError> {
         let path = directory.join("db");
+        check_logs(&path).map_err(|error| ShardError::Storage(error.to_string()))?;
         let cache = Cache::new_hyper_clock_cache(block_cache_bytes, 0);
         let mut options = options(threads);
         let mut memtable_bytes_min = 0;
