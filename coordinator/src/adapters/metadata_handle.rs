@@ -1,6 +1,7 @@
 //! The catalogue and the deployment as the service has them: read from memory, as new as the metadata group's log is, and changed through
 //! that log, by way of its leader.
 
+use super::eraser::Eraser;
 use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
 use super::metadata_forward::Forward;
 use super::metadata_store::{GROUP, MetadataStore};
@@ -17,7 +18,6 @@ use sealdex_telemetry::{Store, metrics};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -62,8 +62,7 @@ pub struct CatalogHandle {
     node: NodeId,
     view: Arc<RwLock<Metadata>>,
     group: Group<MetadataStore>,
-    /// What was erased may still be in the log's files.
-    unpurged: Arc<AtomicBool>,
+    eraser: Eraser,
     /// The way to other coordinators, where there may be some.
     forward: Option<Forward>,
 }
@@ -88,15 +87,15 @@ impl CatalogHandle {
         let store = tokio::task::spawn_blocking(move || MetadataStore::open(&path, space))
             .await
             .map_err(|e| CatalogError::Storage(e.to_string()))??;
-        let (view, unpurged) = (store.view(), store.unpurged_log());
+        let (view, erasures) = (store.view(), store.erasures());
         let storage = |e: sealdex_consensus::HostError| CatalogError::Storage(e.to_string());
         let group = host.start(GROUP, store).await.map_err(storage)?;
         let forward = channels.map(|channels| Forward { channels });
         Ok(Self {
             node: host.node(),
             view,
+            eraser: Eraser::start(group.clone(), erasures),
             group,
-            unpurged,
             forward,
         })
     }
@@ -108,8 +107,7 @@ impl CatalogHandle {
         founded.map_err(|e| CatalogError::Storage(e.to_string()))?;
         self.group.wait_status(|status| status.leader.is_some()).await;
         self.catch_up().await?;
-        // The last run may have ended between an erasure and its purge.
-        self.purge_log().await;
+        self.eraser.done().await;
         Ok(())
     }
 
@@ -265,6 +263,7 @@ impl CatalogHandle {
             ) => self.propose_here(&command).await,
             _ => Err(CatalogError::Storage("an entry that nobody may forward".into())),
         };
+        self.eraser.done().await;
         (outcome, self.status().applied.0)
     }
 
@@ -280,23 +279,24 @@ impl CatalogHandle {
             };
             match outcome {
                 Err(CatalogError::NotLeader(_)) if Instant::now() < until => sleep(LEADER_LOOK_EVERY).await,
-                outcome => return outcome,
+                outcome => {
+                    self.eraser.done().await;
+                    return outcome;
+                }
             }
         }
     }
 
     async fn propose_here(&self, command: &MetadataCommand) -> Result<MetadataApplied, CatalogError> {
         let payload = encode_metadata_command(command).into();
-        let changed = match self.group.propose(purpose_of(command), payload).await {
+        match self.group.propose(purpose_of(command), payload).await {
             Ok(reply) => reply,
             Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
             Err(ProposeError::Busy) => Err(CatalogError::Busy),
             Err(ProposeError::NotLeader { leader }) => Err(CatalogError::NotLeader(leader)),
             Err(ProposeError::Unknown) => Err(CatalogError::Unknown),
             Err(ProposeError::Stopped) => Err(CatalogError::Stopped),
-        };
-        self.purge_log().await;
-        changed
+        }
     }
 
     async fn propose_at(
@@ -311,18 +311,6 @@ impl CatalogHandle {
         let seen = self.group.wait_applied(LogIndex(forwarded.applied)).await;
         seen.map_err(|_| CatalogError::Unknown)?;
         Ok(applied)
-    }
-
-    /// Rewrites the log's files, so that a key envelope that was erased or replaced is in none of them. What fails is made
-    /// up for with the next change.
-    async fn purge_log(&self) {
-        if !self.unpurged.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        if let Err(error) = self.group.purge_applied().await {
-            self.unpurged.store(true, Ordering::Release);
-            tracing::warn!(%error, "sealed keys that were erased stay in a file of the log for now");
-        }
     }
 
     /// Finishes what is under way and closes the log.

@@ -13,7 +13,7 @@ use sealdex_consensus::{
 };
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 
 const MARK_KEY: &[u8] = b"mark";
 const INDEX_PREFIX: &[u8] = b"index/";
@@ -35,7 +35,7 @@ pub(crate) struct MetadataStore {
     space: Arc<Space>,
     /// What was erased may still be in some file of the database.
     unpurged: bool,
-    unpurged_log: Arc<AtomicBool>,
+    erasures: watch::Sender<u64>,
     mark: Option<Mark>,
     view: Arc<RwLock<Metadata>>,
 }
@@ -46,9 +46,9 @@ impl MetadataStore {
         self.view.clone()
     }
 
-    /// Set when something was erased that the log's files may still hold.
-    pub(super) fn unpurged_log(&self) -> Arc<AtomicBool> {
-        self.unpurged_log.clone()
+    /// Counts what was erased and may still be in the log's files.
+    pub(super) fn erasures(&self) -> watch::Receiver<u64> {
+        self.erasures.subscribe()
     }
 
     pub(super) fn open(path: &Path, space: Arc<Space>) -> Result<Self, CatalogError> {
@@ -73,7 +73,7 @@ impl MetadataStore {
             db: Arc::new(db),
             space,
             unpurged: true,
-            unpurged_log: Arc::new(AtomicBool::new(true)),
+            erasures: watch::Sender::new(0),
             mark: mark.map_err(|e| CatalogError::Storage(e.to_string()))?,
             view: Arc::default(),
         };
@@ -280,7 +280,7 @@ impl MetadataStore {
             Ok(()) => {
                 self.db.compact_range::<&[u8], &[u8]>(None, None);
                 self.unpurged = false;
-                self.unpurged_log.store(true, Ordering::Release);
+                self.erasures.send_modify(|erasures| *erasures += 1);
             }
             Err(e) if is_full(&e) => {
                 tracing::warn!("the disk is full: sealed keys that were erased stay in a file for now")

@@ -4,6 +4,7 @@
 mod catalog_codec;
 mod deployment_codec;
 mod deployment_command_codec;
+mod eraser;
 mod fellows_grpc;
 mod key_codec;
 pub mod kms;

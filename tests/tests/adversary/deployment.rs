@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) const ROOT: &str = "the root key of this test";
 pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const OTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
+pub(crate) const OTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 pub(crate) const PARTITIONS: u16 = 4;
 
 /// A deployment with the indexes `mine` and `other`, two items in each.

@@ -33,7 +33,7 @@ fn partitions() -> impl Iterator<Item = PartitionId> {
     (0..PARTITIONS).map(PartitionId)
 }
 
-fn read_grant(user: &UserRecord) -> ReadGrant {
+pub(crate) fn read_grant(user: &UserRecord) -> ReadGrant {
     ReadGrant::from_bytes(user.grants.read.as_deref().unwrap())
 }
 
@@ -47,11 +47,21 @@ async fn opened(
     record: &IndexRecord,
     keys: impl Fn(PartitionId) -> DataKeys,
 ) -> Result<Vec<Fetched>, ShardError> {
+    opened_in(node, record, record.key.epoch, keys).await
+}
+
+/// The same, in a key epoch that the attacker names.
+pub(crate) async fn opened_in(
+    node: &Node,
+    record: &IndexRecord,
+    epoch: KeyEpoch,
+    keys: impl Fn(PartitionId) -> DataKeys,
+) -> Result<Vec<Fetched>, ShardError> {
     let mut items = Vec::new();
     for partition in partitions() {
         let target = Target {
             index: record.id,
-            epoch: record.key.epoch,
+            epoch,
             other: None,
             partition,
         };
@@ -313,7 +323,7 @@ fn label_key(label: &[u8]) -> Box<[u8; 32]> {
     key
 }
 
-fn bytes_of(hex: &str) -> Vec<u8> {
+pub(crate) fn bytes_of(hex: &str) -> Vec<u8> {
     (0..hex.len())
         .step_by(2)
         .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())

@@ -1,11 +1,14 @@
-//! The disk after a crash: a key envelope that was replaced or deleted is in no file once the server has started again, at whatever
-//! moment around the commit it was killed. `SEALDEX_ERASURE_ROUNDS` sets how often.
+//! A key envelope that was replaced or deleted is in no file: once the server has started again, at whatever moment around the
+//! commit it was killed, and soon on every coordinator of a deployment. `SEALDEX_ERASURE_ROUNDS` sets how often it is killed.
 
-use crate::deployment::{KEY, ROOT};
+use crate::deployment::{KEY, OTHER_KEY, ROOT};
 use crate::disk::copy_of;
 use crate::files::Files;
+use sealdex_consensus::{Host, HostOptions, Space};
+use sealdex_coordinator::adapters::CatalogHandle;
 use sealdex_coordinator::domain::IndexRecord;
 use sealdex_tests::index::Index;
+use sealdex_tests::nodes::{Kind, Nodes};
 use sealdex_tests::random::Random;
 use sealdex_tests::scanner::Scanner;
 use sealdex_tests::server::{Home, Server};
@@ -14,7 +17,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const OTHER_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 const REWRAPPED: &str = "rewrapped";
 
 /// The indexes of a stopped server, read from a copy so that its own files stay as the kill left them.
@@ -32,11 +34,15 @@ fn named<'a>(records: &'a [Arc<IndexRecord>], name: &str) -> Option<&'a Arc<Inde
 
 /// Where any piece of an index's envelope stands: its bundle, or what recognises its key.
 fn places_of(record: &IndexRecord, home: &Home) -> Vec<String> {
+    places_in(record, &home.data(), &home.log())
+}
+
+fn places_in(record: &IndexRecord, data: &Path, log: &Path) -> Vec<String> {
     let mut scanner = Scanner::default();
     scanner.add_text("the bundle", &record.key.bundle);
     scanner.add_text("the commitment", &record.key.commitment);
-    let mut report = scanner.scan_folder(&home.data()).unwrap();
-    scanner.scan_file(&home.log(), &mut report).unwrap();
+    let mut report = scanner.scan_folder(data).unwrap();
+    scanner.scan_file(log, &mut report).unwrap();
     assert!(report.files > 5, "{}", report.files);
     report.finds.iter().map(|find| format!("{find:?}")).collect()
 }
@@ -136,4 +142,63 @@ async fn an_envelope_that_is_gone_is_in_no_file_after_a_crash() {
 
 fn deleted(round: usize) -> String {
     format!("deleted{round}")
+}
+
+/// The indexes that a stopped coordinator of several knows of.
+async fn records_of_one_of_several(data: &Path) -> Vec<Arc<IndexRecord>> {
+    let copy = copy_of(data);
+    let space = Arc::new(Space::open(copy.path(), Some(0)).unwrap());
+    let host = Host::open(HostOptions::alone(copy.path().join("log"), space.clone())).unwrap();
+    let catalog = CatalogHandle::open(&copy.path().join("catalog"), space, &host, None).await;
+    let records = catalog.unwrap().all();
+    host.stop().await;
+    records
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envelope_that_is_gone_is_soon_in_no_file_of_any_coordinator() {
+    let mut nodes = Nodes::new(3, 1).with_variable("SEALDEX_ROOT_KEY", ROOT);
+    nodes.start_all().await;
+    let coordinators = nodes.all(Kind::Coordinator);
+    Index::create(&nodes.http(0), REWRAPPED, KEY, json!({"dimension": 2})).await;
+    let deleted = Index::create(&nodes.http(1), "deleted", KEY, json!({"dimension": 2})).await;
+    for n in &coordinators {
+        nodes.stop(*n).await;
+    }
+    let before = records_of_one_of_several(&nodes.data(0)).await;
+    assert_eq!(before.len(), 2);
+    for n in &coordinators {
+        nodes.start(*n);
+    }
+    for n in &coordinators {
+        nodes.usable(*n).await;
+    }
+    let everywhere = |record: &IndexRecord| -> Vec<String> {
+        let each = coordinators
+            .iter()
+            .map(|n| places_in(record, &nodes.data(*n), &nodes.log(*n)));
+        each.flatten().collect()
+    };
+    for record in &before {
+        assert!(everywhere(record).len() >= 3, "what is there is found on each");
+    }
+
+    let path = format!("/v1/indexes/{REWRAPPED}/rotate");
+    let body = json!({"index_key": KEY, "new_index_key": OTHER_KEY});
+    nodes.http(2).post(&path, &body).await.unwrap().ok();
+    deleted
+        .through(&nodes.http(1))
+        .must("indexes/delete", json!({}))
+        .await;
+    let given_up = Instant::now() + Duration::from_secs(120);
+    for record in &before {
+        loop {
+            let left = everywhere(record);
+            if left.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < given_up, "{}: {left:?}", record.name);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }

@@ -9,3 +9,4 @@ mod deployment;
 mod disk;
 mod erasure;
 mod files;
+mod rotation;
