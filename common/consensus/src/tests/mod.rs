@@ -8,3 +8,4 @@ mod ledger;
 mod net;
 mod rng;
 mod simulation;
+mod suite;

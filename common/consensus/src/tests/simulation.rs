@@ -66,9 +66,11 @@ impl Knowledge {
     }
 }
 
+type Asked = (NodeId, Group<Ledger>, Disk);
+
 /// The nodes that clients may ask.
 #[derive(Clone, Default)]
-struct Nodes(Arc<Mutex<Vec<(NodeId, Group<Ledger>, Disk)>>>);
+struct Nodes(Arc<Mutex<Vec<Asked>>>);
 
 impl Nodes {
     fn refresh(&self, deployment: &Deployment) {
