@@ -19,7 +19,7 @@ const ROOT: &str = "the root key of this test";
 fn items(prefix: &str, n: u32) -> Vec<Item> {
     let item = |n: u32| {
         let item = Item::bare(format!("{prefix}{n}"), vec![n as f32, (n * n % 97) as f32, 1.0]);
-        item.with_metadata(json!({"even": n % 2 == 0}))
+        item.with_metadata(json!({"even": n.is_multiple_of(2)}))
             .with_contents(format!("contents of {n}"))
     };
     (0..n).map(item).collect()
@@ -44,7 +44,7 @@ async fn every_coordinator_serves_the_same() {
         let item = &batch[17];
         let hits = seen.query(&item.vector, 1, json!({})).await;
         assert_eq!(hits[0].id, item.id);
-        assert!(seen.get(&[item.id.clone()]).await[0].is_same_as(item));
+        assert!(seen.get(std::slice::from_ref(&item.id)).await[0].is_same_as(item));
     }
     made.through(&through[2]).train().await;
     for http in &through {

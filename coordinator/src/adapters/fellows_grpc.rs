@@ -42,7 +42,7 @@ impl FellowsGrpc {
                 && node.is_member()
                 && node.lost_since.is_none()
         });
-        let asked = others.map(|node| self.ask(node.id, request.clone()));
+        let asked = others.map(|node| self.ask(node.id, request));
         try_join_all(asked).await.map(drop)
     }
 

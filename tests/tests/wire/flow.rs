@@ -81,7 +81,7 @@ fn item(n: usize) -> Item {
     let value = |d: usize| ((n * 7_919 + d * 104_729 + n * d * 31) % 10_007) as f32 / 700.0;
     let vector = (0..DIMENSION).map(value).collect();
     Item::bare(format!("item-{n}"), vector)
-        .with_metadata(json!({"n": n, "even": n % 2 == 0, "tag": format!("t{}", n % 5)}))
+        .with_metadata(json!({"n": n, "even": n.is_multiple_of(2), "tag": format!("t{}", n % 5)}))
         .with_contents(format!("contents of {n}"))
 }
 

@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    async fn pieces(chunks: &[Bytes]) -> Vec<Bytes> {
+    async fn pieces(chunks: Vec<Bytes>) -> Vec<Bytes> {
         let header = Header {
             group: GROUP,
             vote: Vote::new_committed(3, 1),
@@ -191,7 +191,7 @@ mod tests {
                 ..SnapshotMeta::default()
             },
         };
-        let reader = Box::new(Chunks(chunks.to_vec().into_iter()));
+        let reader = Box::new(Chunks(chunks.into_iter()));
         outgoing(&header, reader).map(Result::unwrap).collect().await
     }
 
@@ -220,7 +220,7 @@ mod tests {
             Bytes::new(),
             Bytes::from(vec![7; 100_000]),
         ];
-        let staged = receive(&staging, &pieces(&chunks).await).unwrap();
+        let staged = receive(&staging, &pieces(chunks.clone()).await).unwrap();
         assert!(
             staging.interrupted().unwrap().is_none(),
             "it is not being installed yet"
@@ -239,7 +239,7 @@ mod tests {
     async fn what_is_not_whole_is_not_staged() {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path(), GROUP);
-        let whole = pieces(&[Bytes::from_static(b"one"), Bytes::from_static(b"two")]).await;
+        let whole = pieces(vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")]).await;
         assert!(receive(&staging, &whole).is_ok());
         for missing in 1..whole.len() {
             let mut pieces = whole.clone();
@@ -265,7 +265,7 @@ mod tests {
     async fn a_staged_file_that_was_damaged_is_not_installed() {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path(), GROUP);
-        let staged = receive(&staging, &pieces(&[Bytes::from(vec![7; 1000])]).await).unwrap();
+        let staged = receive(&staging, &pieces(vec![Bytes::from(vec![7; 1000])]).await).unwrap();
         staged.adopt().unwrap();
         let path = staged.path();
         let whole = fs::read(&path).unwrap();

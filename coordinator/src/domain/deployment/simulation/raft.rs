@@ -100,10 +100,8 @@ impl Raft {
                 leader,
                 node,
                 ..
-            } if self.obeys(*leader, *version, known) => {
-                if !self.voters.contains(node) {
-                    self.learners.insert(*node);
-                }
+            } if self.obeys(*leader, *version, known) && !self.voters.contains(node) => {
+                self.learners.insert(*node);
             }
             Action::RemoveLearner {
                 version,
