@@ -133,6 +133,17 @@ impl Kept {
         panic!("the training has not ended within a minute");
     }
 
+    /// Waits for a training that has to come by itself.
+    async fn learned_anew(&self, lists: u64) {
+        for _ in 0..600 {
+            if self.lists().await != lists {
+                return self.settle().await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("nothing was learned anew within a minute");
+    }
+
     async fn lists(&self) -> u64 {
         self.index.describe().await["n_lists"].as_u64().unwrap()
     }
@@ -156,7 +167,9 @@ async fn what_lies_far_from_the_trained_data_is_found_at_once_and_learned() {
         kept.upsert(other.items("other")).await;
         let own = kept.found_by_themselves("other").await;
         let at_once = kept.recall(&other.queries).await;
-        kept.settle().await;
+        // A quick machine may have learned anew by now: then clusters are probed, and not all strays looked at.
+        let at_once_min = if kept.lists().await == lists { 0.95 } else { 0.88 };
+        kept.learned_anew(lists).await;
         let learned = kept.lists().await;
         let own_after = kept.found_by_themselves("other").await;
         let after = [
@@ -170,14 +183,8 @@ async fn what_lies_far_from_the_trained_data_is_found_at_once_and_learned() {
             own >= 0.99 && own_after >= 0.99,
             "{name}: {own}, {own_after} by themselves"
         );
-        assert!(
-            at_once >= 0.95,
-            "{name}: {at_once} before anything was learned anew"
-        );
-        assert!(
-            learned > lists,
-            "{name}: {learned} lists, nothing was learned anew"
-        );
+        assert!(at_once >= at_once_min, "{name}: {at_once} at once");
+        assert!(learned > lists, "{name}: {learned} lists");
         assert!(
             after.iter().all(|recall| *recall >= 0.88),
             "{name}: {after:?} after that"
@@ -265,8 +272,10 @@ async fn what_is_left_of_a_trained_index_is_found() {
         kept.settle().await;
         let after = kept.recall(&region.queries).await;
         println!("{left} left: recall {at_once:.3} at once, {after:.3} after (whole: {whole:.3})");
+        // Of a few, all are looked at.
+        let least = if left == 120 { 1.0 } else { 0.88 };
         assert!(
-            at_once >= 0.88 && after >= 0.88,
+            at_once >= least && after >= least,
             "{left} left: {at_once}, then {after}"
         );
     }

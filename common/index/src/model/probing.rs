@@ -19,6 +19,8 @@ const LEARNED: [usize; 2] = [10, 100];
 const REFINE_MIN: [usize; 2] = [30, 150];
 /// Candidates to refine at most, per neighbour.
 const REFINE_MAX: usize = 20;
+/// So few rows are all looked at when they are what is left of more: clusters and codes would save next to nothing.
+const FEW_ROWS: u64 = 256;
 /// Twice the standard error of recall measured with a few hundred queries.
 const MARGIN: f64 = 0.01;
 /// Costs of a query in nanoseconds, as measured with every page opened: of a candidate, of a page, and of a byte of code.
@@ -67,20 +69,30 @@ impl Probing {
     /// Clusters to probe for `k` neighbours among the `rows` rows that the index has now. If that is fewer than when it
     /// was learned, so many more that as many rows are looked at: those that are left lie further apart.
     pub fn n_probes(&self, k: usize, rows: u64) -> usize {
+        if self.are_few(rows) {
+            return self.clusters;
+        }
         let emptied = (self.population as f64 / rows.max(1) as f64).max(1.0);
         let [near, far] = self.n_probes.map(|n| n as f64);
         let probes = (near * (far / near).powf(decades(k)) * emptied).ceil();
         (probes as usize).clamp(1, self.clusters)
     }
 
-    /// Candidates to refine for `k` neighbours; `k` at least.
-    pub fn refine(&self, k: usize) -> usize {
+    /// Candidates to refine for `k` neighbours among `rows` rows; `k` at least.
+    pub fn refine(&self, k: usize, rows: u64) -> usize {
+        if self.are_few(rows) {
+            return k.max(rows as usize);
+        }
         let [near, far] = self.refine.map(|n| n as f64);
         let candidates = match decades(k) {
             part @ ..1.0 => near * (far / near).powf(part),
             _ => far * k as f64 / LEARNED[1] as f64,
         };
         (candidates.ceil() as usize).max(k)
+    }
+
+    fn are_few(&self, rows: u64) -> bool {
+        self.population > 0 && rows <= FEW_ROWS
     }
 
     /// Learns from a sample of `population` rows: `rows` in prepared space (row-major), the cluster of each, and the
@@ -367,13 +379,16 @@ mod tests {
         let n_probes = |k| probing.n_probes(k, 100_000);
         assert_eq!([1, 10, 100].map(n_probes), [40, 40, 90]);
         assert_eq!(
-            [1, 10, 100, 1_000].map(|k| probing.refine(k)),
+            [1, 10, 100, 1_000].map(|k| probing.refine(k, 100_000)),
             [40, 40, 250, 2_500]
         );
         let ks: Vec<usize> = (1..20_000).collect();
         assert!(ks.iter().map(|k| n_probes(*k)).is_sorted());
-        assert!(ks.iter().map(|k| probing.refine(*k)).is_sorted());
-        assert!(ks.iter().all(|k| probing.refine(*k) >= *k && n_probes(*k) <= 512));
+        assert!(ks.iter().map(|k| probing.refine(*k, 100_000)).is_sorted());
+        assert!(
+            ks.iter()
+                .all(|k| probing.refine(*k, 100_000) >= *k && n_probes(*k) <= 512)
+        );
         assert_eq!(n_probes(100_000), 512);
     }
 
@@ -388,6 +403,11 @@ mod tests {
         assert_eq!(probing.n_probes(10, 50_000), 80);
         assert_eq!(probing.n_probes(10, 400_000), 40);
         assert_eq!(probing.n_probes(10, 0), 512);
+        assert_eq!(
+            (probing.n_probes(10, FEW_ROWS), probing.refine(10, FEW_ROWS)),
+            (512, FEW_ROWS as usize)
+        );
+        assert!(probing.refine(10, FEW_ROWS + 1) < FEW_ROWS as usize);
         let unknown = Probing {
             population: 0,
             ..probing

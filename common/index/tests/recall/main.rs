@@ -94,7 +94,7 @@ fn learned_probing_reaches_its_target_without_probing_everything() {
         let (probing, clusters) = (model.probing.clone(), model.centroids.len());
         let index = Index::new(model, &data);
         for (k, promised) in [10, 100].into_iter().zip(promised) {
-            let (n_probes, refine) = (probing.n_probes(k, ROWS as u64), probing.refine(k));
+            let (n_probes, refine) = (probing.n_probes(k, ROWS as u64), probing.refine(k, ROWS as u64));
             let recall = index.recall(&data, k, n_probes, refine);
             println!(
                 "learned {metric:?}, k {k}: {n_probes} of {clusters}, refine {refine}: {recall}, promised {promised}"

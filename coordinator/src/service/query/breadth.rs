@@ -54,8 +54,8 @@ impl Horizon<'_> {
         let (query, probing) = (self.query, &self.model.probing);
         let candidates = match query.rerank_mult {
             Some(multiple) => query.top_k.saturating_mul(multiple.max(1)),
-            None if query.greedy => (probing.refine(query.top_k) / 2).max(query.top_k),
-            None => probing.refine(query.top_k),
+            None if query.greedy => (probing.refine(query.top_k, self.everything) / 2).max(query.top_k),
+            None => probing.refine(query.top_k, self.everything),
         };
         let probes = match query.n_probes {
             _ if !self.model.trained => self.clusters(),
