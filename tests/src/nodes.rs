@@ -39,6 +39,8 @@ struct Node {
     zone: String,
     rest: u16,
     peer: u16,
+    /// Where peers are told to find it.
+    advertised: u16,
     /// Grows when the node is set up anew.
     disk: u32,
     process: Option<Child>,
@@ -73,16 +75,40 @@ impl Nodes {
     /// Makes a node's certificate and place; returns its number.
     pub fn add(&mut self, kind: Kind, name: &str) -> usize {
         self.certs(&["node", "--role", kind.word(), "--name", name, "--ip", "127.0.0.1"]);
+        let peer = free_port();
         self.nodes.push(Node {
             name: name.to_owned(),
             kind,
             zone: format!("zone-{}", self.nodes.len() % 3),
             rest: free_port(),
-            peer: free_port(),
+            peer,
+            advertised: peer,
             disk: 0,
             process: None,
         });
         self.nodes.len() - 1
+    }
+
+    /// How many nodes there are.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What a node is called.
+    pub fn name(&self, n: usize) -> &str {
+        &self.nodes[n].name
+    }
+
+    /// Where a node listens for its peers.
+    pub fn peer_port(&self, n: usize) -> u16 {
+        self.nodes[n].peer
+    }
+
+    /// Lets a node that is not started yet tell its peers another port than it listens at; returns it.
+    pub fn advertise_elsewhere(&mut self, n: usize) -> u16 {
+        self.nodes[n].advertised = free_port();
+        self.nodes[n].advertised
     }
 
     /// Numbers of all nodes of a kind.
@@ -120,7 +146,7 @@ impl Nodes {
             .arg("--data-dir")
             .arg(data)
             .args(["--peer-address", &format!("127.0.0.1:{}", node.peer)])
-            .args(["--advertise", &format!("127.0.0.1:{}", node.peer)])
+            .args(["--advertise", &format!("127.0.0.1:{}", node.advertised)])
             .arg("--tls-dir")
             .arg(tls)
             .args(["--join", &joins.join(",")])
@@ -253,6 +279,12 @@ impl Nodes {
         let pid = process.id().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
         assert!(sent.expect("kill runs").success());
+    }
+
+    /// The process of a node that runs.
+    pub fn process_id(&self, n: usize) -> u32 {
+        let process = self.nodes[n].process.as_ref();
+        process.expect("a node that was started").id()
     }
 
     /// The node's next start finds an empty disk.

@@ -220,7 +220,7 @@ mod tests {
             Bytes::new(),
             Bytes::from(vec![7; 100_000]),
         ];
-        let staged = receive(&staging, &pieces(chunks.clone()).await).unwrap();
+        let staged = receive(&staging, &pieces(chunks.to_vec()).await).unwrap();
         assert!(
             staging.interrupted().unwrap().is_none(),
             "it is not being installed yet"
