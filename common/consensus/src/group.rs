@@ -119,13 +119,24 @@ impl<S: StateMachine> Group<S> {
     ///
     /// A caller that stops waiting does not take its proposal back.
     pub async fn propose(&self, purpose: Purpose, payload: Bytes) -> Result<S::Reply, ProposeError> {
+        match self.propose_once(purpose, payload.clone()).await {
+            // Nothing was proposed.
+            Err(ProposeError::NotLeader { leader: None }) if self.replica.is_followed_at_last().await => {
+                self.propose_once(purpose, payload).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn propose_once(&self, purpose: Purpose, payload: Bytes) -> Result<S::Reply, ProposeError> {
         let replica = &self.replica;
         let admitted = replica.space.admit(purpose, payload.len() as u64)?;
         let kib = u32::try_from(payload.len() / 1024 + 1)
             .unwrap_or(u32::MAX)
             .min(QUEUED_KIB_MAX);
         let held = (admitted, take(&replica.room, kib)?, take(&replica.turns, 1)?);
-        let (waiter, outcome) = Waiter::new(held);
+        let under_way = Arc::clone(&replica.handover).read_owned().await;
+        let (waiter, outcome) = Waiter::new((held, under_way));
         replica
             .raft
             .client_write_ff(Command(payload), Some(waiter))
@@ -141,14 +152,14 @@ impl<S: StateMachine> Group<S> {
     /// Waits until everything that was acknowledged before this call is applied here, on the leader. What is read then is
     /// as new as any reader's.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        self.replica.barrier.pass().await.map(|_| ())
+        self.replica.confirm().await.map(|_| ())
     }
 
     /// On any replica: an index such that whoever has applied it sees all that was acknowledged before this call. Asks the
     /// leader. [`wait_applied`](Self::wait_applied) is the other half of a read here.
     pub async fn read_index(&self) -> Result<LogIndex, ReadError> {
         let replica = &self.replica;
-        let leader = match replica.barrier.pass().await {
+        let leader = match replica.confirm().await {
             Err(ReadError::NotLeader { leader: Some(leader) }) if leader != replica.node => leader,
             outcome => return outcome,
         };
@@ -243,7 +254,8 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
-    /// Hands leadership over to another voter, and returns when it leads.
+    /// Hands leadership over to another voter, and returns when it leads. Proposals and reads under way end before, and what comes
+    /// meanwhile waits for the new leader: nobody meets a group without one.
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ChangeError> {
         let status = self.status();
         if !status.is_leader {
@@ -256,6 +268,9 @@ impl<S: StateMachine> Group<S> {
                 "node {node} is no voter of the group"
             )));
         }
+        // Without a majority nothing ends, and there is nothing to wait for.
+        let patience = self.replica.timing.election_max;
+        let _quiet = tokio::time::timeout(patience, self.replica.handover.write()).await;
         let transfer = self.replica.raft.trigger().transfer_leader(node.0).await;
         transfer.map_err(|_| ChangeError::Stopped)?;
         let led = self.wait_status(|status| status.leader == Some(node));
@@ -266,12 +281,14 @@ impl<S: StateMachine> Group<S> {
         }
     }
 
-    /// Hands leadership over to the voter that is furthest, if this node leads and there is another. To be called before a
+    /// Hands leadership over to the voter that is furthest of those that answer, if this node leads and there is another. To be called before a
     /// planned stop.
     pub async fn relinquish(&self) -> Result<(), ChangeError> {
         let status = self.status();
         let others = status.voters.iter().filter(|node| **node != self.replica.node);
-        let best = others.max_by_key(|node| status.replicated.get(node).copied());
+        let answered = self.replica.answered_lately(&status.voters);
+        let best =
+            others.max_by_key(|node| (answered.contains(*node), status.replicated.get(*node).copied()));
         match best {
             Some(node) if status.is_leader => self.transfer_to(*node).await,
             _ => Ok(()),

@@ -11,16 +11,18 @@ use crate::raft::network::Links;
 use crate::raft::types::{Metrics, Raft, SnapshotMeta};
 use crate::raft::wire::{self, ReadIndexReply, Request};
 use crate::snapshot::{Header, Staging, Transfer};
-use crate::{GroupId, NodeId, Peers, Space};
+use crate::{GroupId, LogIndex, NodeId, Peers, Space};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::Snapshot;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::task::JoinHandle;
 
 /// Bytes of payload that may wait in one group's queue, in KiB: two of the largest request bodies.
@@ -40,6 +42,9 @@ pub(crate) struct Replica {
     pub(crate) progress: Arc<Progress>,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) turns: Arc<Semaphore>,
+    /// Read by proposals and reads that are under way, written by who hands leadership over: what comes meanwhile waits and is then told
+    /// who leads, what was there before has ended.
+    pub(crate) handover: Arc<RwLock<()>>,
     machine: Machine,
     log: LogStore,
     reader: LogReader,
@@ -102,6 +107,7 @@ impl Replica {
             progress,
             room: Arc::new(Semaphore::new(QUEUED_KIB_MAX as usize)),
             turns: Arc::new(Semaphore::new(PROPOSALS_MAX)),
+            handover: Arc::default(),
             machine: parts.machine,
             log: parts.log,
             reader,
@@ -153,8 +159,40 @@ impl Replica {
         Ok(reply)
     }
 
+    /// Passes the barrier, after a handover if one is under way.
+    pub(crate) async fn confirm(&self) -> Result<LogIndex, ReadError> {
+        let _under_way = self.handover.read().await;
+        self.barrier.pass().await
+    }
+
+    /// Whether this node has just begun to lead and a majority follows it now. A leader takes no proposal before the first answers.
+    pub(crate) async fn is_followed_at_last(&self) -> bool {
+        let begins = |metrics: &Metrics| metrics.state.is_leader() && metrics.last_quorum_acked.is_none();
+        let mut metrics = self.raft.metrics();
+        let followed = async {
+            while begins(&metrics.borrow_and_update()) {
+                metrics.changed().await.ok()?;
+            }
+            Some(())
+        };
+        self.metrics(begins)
+            && tokio::time::timeout(self.timing.confirmation, followed).await == Ok(Some(()))
+            && self.metrics(|metrics| metrics.state.is_leader())
+    }
+
+    /// Of `nodes`, those that have answered this leader within the last election time-out; it has itself.
+    pub(crate) fn answered_lately(&self, nodes: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        self.metrics(|metrics| {
+            let answers = metrics.heartbeat.iter().flatten();
+            let lately =
+                answers.filter(|(_, at)| at.is_some_and(|at| at.elapsed() < self.timing.election_max));
+            let lately = lately.map(|(node, _)| NodeId(*node)).chain([self.node]);
+            lately.filter(|node| nodes.contains(node)).collect()
+        })
+    }
+
     async fn read_index(&self) -> Result<ReadIndexReply, ReceiveError> {
-        match self.barrier.pass().await {
+        match self.confirm().await {
             Ok(index) => Ok(ReadIndexReply::At(index.0)),
             Err(ReadError::NotLeader { leader }) => Ok(ReadIndexReply::NotLeader(leader.map(|node| node.0))),
             Err(ReadError::Unknown) => Ok(ReadIndexReply::Unconfirmed),

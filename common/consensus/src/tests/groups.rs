@@ -221,6 +221,63 @@ async fn leadership_is_handed_over() {
     assert!(matches!(refused, Err(ChangeError::NotLeader { .. })));
 }
 
+/// Proposes or reads at `node`, and once more where that says.
+async fn at_the_leader(
+    deployment: &Deployment,
+    mut node: NodeId,
+    version: Option<u64>,
+) -> Result<NodeId, String> {
+    for _ in 0..2 {
+        let group = deployment.group(node.0);
+        let hint = match version {
+            Some(version) => match group
+                .propose(Purpose::Grow, Command::set(version as u16, version))
+                .await
+            {
+                Ok(_) => return Ok(node),
+                Err(ProposeError::NotLeader { leader: Some(leader) }) => leader,
+                Err(error) => return Err(format!("a proposal: {error:?}")),
+            },
+            None => match group.read_barrier().await {
+                Ok(()) => return Ok(node),
+                Err(ReadError::NotLeader { leader: Some(leader) }) => leader,
+                Err(error) => return Err(format!("a read: {error:?}")),
+            },
+        };
+        node = hint;
+    }
+    Err("the hint led to nobody who leads".to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_notices_that_leadership_is_handed_over() {
+    let deployment = Deployment::founded(21, 3).await;
+    deployment.net.set(|faults| faults.delay_max = 5);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let leader = deployment.leader().await;
+    let client = async |number: u64| {
+        let (mut node, mut done) = (leader, 0);
+        while !stop.load(Ordering::Relaxed) {
+            let version = (number % 2 == 0).then_some(1000 * number + done);
+            node = at_the_leader(&deployment, node, version).await.unwrap();
+            done += 1;
+        }
+        done
+    };
+    let handing_over = async {
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let leader = deployment.leader().await;
+            deployment.group(leader.0).relinquish().await.unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let clients = futures_util::future::join_all((0..20).map(client));
+    let (done, ()) = tokio::join!(clients, handing_over);
+    assert!(done.iter().all(|done| *done > 30), "{done:?}");
+    deployment.converge().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unknown_or_forgotten_group_is_told_so() {
     let mut deployment = Deployment::founded(10, 3).await;
