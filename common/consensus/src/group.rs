@@ -227,8 +227,17 @@ impl<S: StateMachine> Group<S> {
     }
 
     /// Lets these nodes decide, all of which must follow already. Voters that are not among them leave the group. The
-    /// caller sees to it that they have caught up: nobody else does.
+    /// caller sees to it that they have caught up: nobody else does. Refused unless a majority of them answered this leader
+    /// within the last election time-out: a change that is begun needs a majority of them to end, and cannot be taken back.
     pub async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let answered = self.replica.answered_lately(voters);
+        if self.status().is_leader && answered.len() <= voters.len() / 2 {
+            return Err(ChangeError::Refused(format!(
+                "only {} of the {} new voters answered lately, which is no majority",
+                answered.len(),
+                voters.len()
+            )));
+        }
         self.change(ChangeMembers::ReplaceAllVoters(
             voters.iter().map(|node| node.0).collect(),
         ))

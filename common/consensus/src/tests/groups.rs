@@ -279,6 +279,50 @@ async fn nobody_notices_that_leadership_is_handed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn voters_of_whom_no_majority_answers_are_refused() {
+    let mut deployment = Deployment::founded(22, 3).await;
+    let leader = deployment.leader().await;
+    for node in [4, 5] {
+        deployment.start(NodeId(node)).await.unwrap();
+        deployment
+            .group(leader.0)
+            .add_learner(NodeId(node))
+            .await
+            .unwrap();
+    }
+    set(&deployment, leader.0, 1).await.unwrap();
+    deployment.converge().await;
+    for node in [4, 5] {
+        deployment
+            .net
+            .isolate(NodeId(node), deployment.nodes.keys().copied());
+    }
+    tokio::time::sleep(2 * deployment.timing.election_max).await;
+    let group = deployment.group(leader.0);
+    let wanted = ids([leader.0, 4, 5]);
+    let refused = group.change_voters(&wanted).await;
+    assert!(matches!(refused, Err(ChangeError::Refused(_))), "{refused:?}");
+    let status = group.status();
+    assert!(!status.is_joint && status.voters == ids(1..=3), "{status:?}");
+    set(&deployment, leader.0, 2).await.unwrap();
+    // One of the two is enough.
+    deployment.net.set(|faults| {
+        faults
+            .cut
+            .retain(|(from, to)| *from != NodeId(4) && *to != NodeId(4))
+    });
+    let answers = async {
+        while group.change_voters(&wanted).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), answers)
+        .await
+        .unwrap();
+    assert_eq!(group.status().voters, wanted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_or_forgotten_group_is_told_so() {
     let mut deployment = Deployment::founded(10, 3).await;
     let leader = deployment.leader().await;
