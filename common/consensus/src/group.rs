@@ -9,7 +9,7 @@ use crate::{Full, GroupId, LogIndex, NodeId, Purpose, StateMachine, StorageFault
 use bytes::Bytes;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::raft::ClientWriteResult;
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,6 +200,20 @@ impl<S: StateMachine> Group<S> {
                 return Some(status);
             }
             metrics.changed().await.ok()?;
+        }
+    }
+
+    /// Resolves when the group stopped because of a fault, here, and tells which. Never does if it was told to stop.
+    pub async fn failed(&self) -> StorageFault {
+        let mut metrics = self.replica.raft.metrics();
+        loop {
+            match &metrics.borrow_and_update().running_state {
+                Ok(()) | Err(Fatal::Stopped) => {}
+                Err(fatal) => return StorageFault::new(fatal),
+            }
+            if metrics.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 

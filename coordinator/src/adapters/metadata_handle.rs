@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use sealdex_consensus::{
     ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError, Space,
+    StorageFault,
 };
 use sealdex_core::NodeId;
 use sealdex_peer::Channels;
@@ -103,12 +104,25 @@ impl CatalogHandle {
     /// Makes this node the first and only member, if the catalogue has none yet, and waits until it leads and what was erased before is
     /// in no file.
     pub async fn found(&self, node: NodeId) -> Result<(), CatalogError> {
-        let founded = self.group.initialize(&[node].into()).await;
-        founded.map_err(|e| CatalogError::Storage(e.to_string()))?;
-        self.group.wait_status(|status| status.leader.is_some()).await;
-        self.catch_up().await?;
-        self.eraser.done().await;
-        Ok(())
+        let founded = async {
+            let founded = self.group.initialize(&[node].into()).await;
+            founded.map_err(|e| CatalogError::Storage(e.to_string()))?;
+            self.group.wait_status(|status| status.leader.is_some()).await;
+            self.catch_up().await?;
+            self.eraser.done().await;
+            Ok(())
+        };
+        tokio::select! {
+            // It ends every wait, and says more than that the group is stopping.
+            biased;
+            fault = self.failed() => Err(CatalogError::Storage(fault.to_string())),
+            founded = founded => founded,
+        }
+    }
+
+    /// Resolves when the metadata group stopped here because of a fault, and tells which: nothing of this node can go on then.
+    pub async fn failed(&self) -> StorageFault {
+        self.group.failed().await
     }
 
     /// What this node knows of the metadata group.

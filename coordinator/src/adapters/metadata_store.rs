@@ -378,6 +378,57 @@ mod tests {
         stop(catalog, host).await;
     }
 
+    /// What a crash of the process at this moment leaves of a folder.
+    fn crash_image(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let (path, copy) = (entry.path(), to.join(entry.file_name()));
+            if path.is_dir() {
+                crash_image(&path, &copy);
+            } else {
+                std::fs::copy(path, copy).unwrap();
+            }
+        }
+    }
+
+    /// Overwrites the last entry of a log that nobody has open.
+    fn damage_last_entry(log: &Path) {
+        let families = ["raft_log", "raft_meta"];
+        let db = DB::open_cf(&Options::default(), log, families).unwrap();
+        let entries = db.cf_handle("raft_log").unwrap();
+        let last = db.iterator_cf(entries, IteratorMode::End).next().unwrap();
+        let (key, _) = last.unwrap();
+        db.put_cf(entries, key, b"no entry").unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_group_that_cannot_read_its_log_ends_the_start_and_says_so() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (catalog, host) = open(dir.path()).await;
+        for (name, id) in [("a", 1), ("b", 2)] {
+            catalog.change(index(name, id, b"")).await.unwrap();
+        }
+        crash_image(dir.path(), copy.path());
+        stop(catalog, host).await;
+        damage_last_entry(&copy.path().join("log/log/db"));
+
+        let space = Arc::new(Space::open(copy.path(), Some(0)).unwrap());
+        let log = HostOptions::alone(copy.path().join("log"), space.clone());
+        let me = log.node;
+        let host = Host::open(log).unwrap();
+        let start = async {
+            let catalog = CatalogHandle::open(copy.path(), space, &host, None).await?;
+            catalog.found(me).await
+        };
+        let minute = std::time::Duration::from_secs(60);
+        let started = tokio::time::timeout(minute, start)
+            .await
+            .expect("it does not hang");
+        let said = started.unwrap_err().to_string();
+        assert!(said.contains("restore this node"), "{said}");
+        host.stop().await;
+    }
+
     #[tokio::test]
     async fn a_deleted_index_leaves_no_key_envelope_in_any_file() {
         let dir = tempfile::tempdir().unwrap();

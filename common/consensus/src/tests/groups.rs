@@ -323,6 +323,23 @@ async fn voters_of_whom_no_majority_answers_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_that_a_fault_stopped_says_which() {
+    let deployment = Deployment::founded(23, 1).await;
+    let group = deployment.group(1).clone();
+    assert!(futures_util::poll!(Box::pin(group.failed())).is_pending());
+    let _ = group.propose(Purpose::Grow, Bytes::from("fail")).await;
+    let fault = tokio::time::timeout(Duration::from_secs(60), group.failed())
+        .await
+        .unwrap();
+    assert!(fault.reason.contains("no"), "{fault}");
+    let other = Deployment::founded(24, 1).await;
+    let group = other.group(1).clone();
+    group.stop().await;
+    let stopped = tokio::time::timeout(Duration::from_secs(60), group.failed()).await;
+    assert!(stopped.is_err(), "it was told to stop: {stopped:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_or_forgotten_group_is_told_so() {
     let mut deployment = Deployment::founded(10, 3).await;
     let leader = deployment.leader().await;
