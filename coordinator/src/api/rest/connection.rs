@@ -57,7 +57,7 @@ pub(super) async fn serve(
             })
         });
         request.extensions_mut().insert(Peer(peer));
-        answer(request, router.clone(), holder.clone(), seat.admission)
+        answer(request, router.clone(), &seat)
     });
     let io = TokioIo::new(Watched {
         stream,
@@ -81,18 +81,19 @@ pub(super) async fn serve(
     }
 }
 
-async fn answer(
-    request: Request,
-    router: Router,
-    holder: Arc<Holder>,
-    admission: Admission,
-) -> Result<Response, Infallible> {
-    if holder.begin_request().is_err() {
+async fn answer(request: Request, router: Router, seat: &Seat) -> Result<Response, Infallible> {
+    if seat.holder.begin_request().is_err() {
         return Ok(closing(refuse(request)));
     }
-    let under_way = UnderWay(holder);
-    let response = match admission {
-        Admission::Seated => router.oneshot(request).await?,
+    let under_way = UnderWay(seat.holder.clone());
+    let response = match seat.admission {
+        Admission::Seated => {
+            let response = router.oneshot(request).await?;
+            match seat.is_to_end() {
+                true => closing(response),
+                false => response,
+            }
+        }
         Admission::Lobby if request.uri().path() == HEALTH => closing(router.oneshot(request).await?),
         Admission::Lobby => closing(refuse(request)),
     };

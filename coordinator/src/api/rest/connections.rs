@@ -7,6 +7,7 @@ use sealdex_telemetry::{Open, metrics};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Connections {
     table: Arc<Mutex<Table>>,
+    draining: Arc<AtomicBool>,
 }
 
 struct Table {
@@ -99,7 +101,13 @@ impl Connections {
         };
         Self {
             table: Arc::new(Mutex::new(table)),
+            draining: Arc::default(),
         }
+    }
+
+    /// From now on every answer is its connection's last.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Finds a place for a connection from `peer`; `None` if there is not even one to refuse it at.
@@ -116,6 +124,13 @@ impl Connections {
             connections: self.clone(),
             _open: seated.then(|| metrics().connections.opened()),
         })
+    }
+}
+
+impl Seat {
+    /// Whether the connection is to end with its next answer.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.connections.draining.load(Ordering::Relaxed)
     }
 }
 

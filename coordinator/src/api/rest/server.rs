@@ -8,6 +8,7 @@ use super::router::router;
 use crate::auth::Authenticator;
 use crate::service::Service;
 use axum::Router;
+use futures_util::FutureExt;
 use hyper_util::server::graceful::GracefulShutdown;
 use sealdex_core::limits;
 use std::net::SocketAddr;
@@ -20,6 +21,9 @@ use tokio::time::{sleep, timeout};
 
 /// How long to wait before accepting again when the system has no file or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request that was on its way when the last connection was accepted has come within this time.
+const LAST_REQUESTS: Duration = Duration::from_millis(200);
 
 /// The limits of a server.
 #[derive(Clone, Debug)]
@@ -40,7 +44,9 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections of one remote address at a time. A proxy in front is one address.
     pub connections_per_address: usize,
-    /// How long requests under way may go on when the server is to stop.
+    /// How long requests are still taken when the server is to stop: whoever sends them has to notice first that they are to go elsewhere.
+    pub drain_delay: Duration,
+    /// How long requests under way may go on after that.
     pub drain_timeout: Duration,
 }
 
@@ -55,12 +61,15 @@ impl Default for ServerOptions {
             body_grace: Duration::from_secs(10),
             connections_max: limits::CONNECTIONS_MAX,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// Serves the REST API on `listener` until `shutdown` resolves and the requests under way are done or out of time.
+/// Serves the REST API on `listener` until `shutdown` resolves, and then ends such that no request fails: for
+/// [`drain_delay`](ServerOptions::drain_delay) it goes on, but every answer is its connection's last; then nobody is let in, connections
+/// that are idle are closed, and the requests under way are finished, unless they run out of time.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
@@ -83,32 +92,69 @@ async fn run(
     options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let connections = Connections::new(&options);
-    let options = Arc::new(options);
-    let graceful = GracefulShutdown::new();
-    let mut serving = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = serving.join_next() => {}
-            (stream, peer) = accept(&listener) => {
-                // Without a place the stream is dropped, which closes it.
-                if let Some(seat) = connections.admit(peer.ip()) {
-                    let (router, options, watcher) = (router.clone(), options.clone(), graceful.watcher());
-                    serving.spawn(async move {
-                        connection::serve(stream, peer.ip(), seat, router, &options, watcher).await;
-                    });
-                }
+    let mut server = Server {
+        connections: Connections::new(&options),
+        router,
+        options: Arc::new(options),
+        graceful: GracefulShutdown::new(),
+        serving: JoinSet::new(),
+    };
+    server.serve_until(&listener, shutdown).await;
+    server.connections.drain();
+    server
+        .serve_until(&listener, sleep(server.options.drain_delay))
+        .await;
+    // Who is connected already would be cut off with the listener.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        server.take(stream, peer);
+    }
+    drop(listener);
+    sleep(LAST_REQUESTS).await;
+    server.finish().await;
+}
+
+/// A server and those it serves.
+struct Server {
+    connections: Connections,
+    router: Router,
+    options: Arc<ServerOptions>,
+    graceful: GracefulShutdown,
+    serving: JoinSet<()>,
+}
+
+impl Server {
+    async fn serve_until(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                Some(_) = self.serving.join_next() => {}
+                (stream, peer) = accept(listener) => self.take(stream, peer),
             }
         }
     }
-    drop(listener);
-    if timeout(options.drain_timeout, graceful.shutdown()).await.is_err() {
-        tracing::warn!(
-            connections = serving.len(),
-            "stopped before all requests were done"
-        );
+
+    fn take(&mut self, stream: TcpStream, peer: SocketAddr) {
+        // Without a place the stream is dropped, which closes it.
+        if let Some(seat) = self.connections.admit(peer.ip()) {
+            let (router, options, watcher) =
+                (self.router.clone(), self.options.clone(), self.graceful.watcher());
+            self.serving.spawn(async move {
+                connection::serve(stream, peer.ip(), seat, router, &options, watcher).await;
+            });
+        }
+    }
+
+    async fn finish(self) {
+        if timeout(self.options.drain_timeout, self.graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = self.serving.len(),
+                "stopped before all requests were done"
+            );
+        }
     }
 }
 
@@ -133,6 +179,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n";
+    const ENDLESS: &[u8] = b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n";
     const SLOW: Duration = Duration::from_millis(300);
 
     struct Running {
@@ -141,7 +188,7 @@ mod tests {
         server: JoinHandle<()>,
     }
 
-    /// A server whose only route takes a while.
+    /// A server whose routes take a while, and for ever.
     async fn start(options: ServerOptions) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -156,7 +203,9 @@ mod tests {
             };
             run(
                 listener,
-                Router::new().route("/slow", get(slow)),
+                Router::new()
+                    .route("/slow", get(slow))
+                    .route("/endless", get(std::future::pending::<&str>)),
                 options,
                 shutdown,
             )
@@ -213,6 +262,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn for_a_while_requests_are_still_taken_and_their_connections_closed() {
+        let running = start(ServerOptions {
+            drain_delay: 10 * SLOW,
+            ..ServerOptions::default()
+        })
+        .await;
+        let idle = send(running.address, b"").await;
+        let under_way = send(running.address, REQUEST).await;
+        sleep(SLOW / 3).await;
+        running.stop.send(()).unwrap();
+        sleep(SLOW / 3).await;
+        let newcomer = send(running.address, REQUEST).await;
+        for stream in [under_way, newcomer] {
+            let answer = answer(stream).await;
+            assert!(answer.ends_with("done"), "{answer}");
+            assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+        }
+        // A request on a connection that was kept is answered like any other.
+        let mut idle = idle;
+        idle.write_all(REQUEST).await.unwrap();
+        assert!(answer(idle).await.ends_with("done"));
+        running.server.await.unwrap();
+        assert!(TcpStream::connect(running.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_connected_last_and_who_asks_last_are_answered() {
+        let running = start(ServerOptions::default()).await;
+        let kept = send(running.address, b"").await;
+        sleep(SLOW / 3).await;
+        running.stop.send(()).unwrap();
+        // Both come to a server that has been told to stop.
+        let newcomer = send(running.address, REQUEST).await;
+        let mut kept = kept;
+        kept.write_all(REQUEST).await.unwrap();
+        for stream in [newcomer, kept] {
+            assert!(answer(stream).await.ends_with("done"));
+        }
+        running.server.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn requests_that_take_too_long_are_cut() {
         let drain_timeout = Duration::from_millis(10);
         let running = start(ServerOptions {
@@ -220,7 +311,7 @@ mod tests {
             ..ServerOptions::default()
         })
         .await;
-        let stream = send(running.address, REQUEST).await;
+        let stream = send(running.address, ENDLESS).await;
         sleep(SLOW / 3).await;
         running.stop.send(()).unwrap();
         running.server.await.unwrap();
