@@ -16,6 +16,7 @@ mod progress;
 mod prove;
 mod serve;
 mod shard;
+mod storage_error;
 mod telemetry;
 
 use clap::{CommandFactory, Parser, Subcommand};

@@ -6,6 +6,7 @@ use crate::telemetry::{TelemetryArgs, TelemetryError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Why a process cannot be set up. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +22,16 @@ pub(crate) enum ProcessError {
     Io(#[from] std::io::Error),
 }
 
-/// Runs a role until its end. Log, traces and admin port are there before it begins; the role tells `readiness` how far it is.
-pub(crate) fn run<E: From<ProcessError>>(
+/// Runs a role until its end. Log, traces and admin port are there before it begins; the role tells `readiness` how far it is. Asked to
+/// end before it serves, it is left where it is: whatever it had begun by then, the next start finishes or begins again.
+pub(crate) fn run<E: From<ProcessError>, F: Future<Output = Result<(), E>>>(
     telemetry: &TelemetryArgs,
     readiness: Readiness,
-    role: impl Future<Output = Result<(), E>>,
+    role: impl FnOnce(Stop) -> F,
 ) -> Result<(), E> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(ProcessError::from)?.block_on(async {
+        let stop = Stop::on_signals(readiness.clone())?;
         let traces = telemetry.start().map_err(ProcessError::from)?;
         leave_no_core().map_err(ProcessError::from)?;
         raise_file_limit().map_err(ProcessError::from)?;
@@ -37,7 +40,10 @@ pub(crate) fn run<E: From<ProcessError>>(
             let started = admin::start(address, readiness).await;
             started.map_err(|cause| ProcessError::ListenAdmin(listens, cause))?;
         }
-        let outcome = role.await;
+        let outcome = tokio::select! {
+            outcome = role(stop.clone()) => outcome,
+            () = stop.reaches(Wish::End) => Ok(()),
+        };
         if let Some(traces) = traces {
             traces.stop().await;
         }
@@ -67,16 +73,54 @@ fn raise_file_limit() -> std::io::Result<()> {
     )?)
 }
 
-/// Comes when the process is asked to end; from then on it is no longer ready.
-pub(crate) fn stop_signal(readiness: Readiness) -> Result<impl Future<Output = ()>, ProcessError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+/// The wish that the process ends, as SIGTERM and SIGINT bring it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<Wish>);
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Wish {
+    /// There is none.
+    None,
+    /// What is under way is to be finished first.
+    Drain,
+    /// Nothing is under way.
+    End,
+}
+
+impl Stop {
+    fn on_signals(readiness: Readiness) -> Result<Self, ProcessError> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (wish, stop) = watch::channel(Wish::None);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            let wished = match readiness.drain() {
+                true => {
+                    tracing::info!("draining: what is under way is finished");
+                    Wish::Drain
+                }
+                false => {
+                    tracing::info!("asked to end before it served; ending");
+                    Wish::End
+                }
+            };
+            wish.send_replace(wished);
+        });
+        Ok(Self(stop))
+    }
+
+    /// Resolves when a process that serves is asked to end; from then on it is no longer ready.
+    pub(crate) async fn asked(self) {
+        self.reaches(Wish::Drain).await;
+    }
+
+    async fn reaches(mut self, wish: Wish) {
+        if self.0.wait_for(|now| *now == wish).await.is_err() {
+            // It was another wish.
+            std::future::pending().await
         }
-        readiness.drain();
-        tracing::info!("draining: requests under way are finished, none is taken any more");
-    })
+    }
 }

@@ -2,23 +2,30 @@
 
 use crate::admin::{Condition, Readiness};
 use crate::node::{
-    ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, entered, join,
+    ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, PeerPort,
+    Renewal, entered, join, room_to_join,
 };
-use crate::process::{self, ProcessError, stop_signal};
+use crate::process::{self, ProcessError, Stop};
+use crate::storage_error::StorageError;
 use crate::telemetry::TelemetryArgs;
 use clap::Args;
 use sealdex_consensus::{Host, HostOptions, Space, Timing};
 use sealdex_core::NodeId;
-use sealdex_peer::{Channels, Directory, Gate, PeerClient, PeerService, Registered, Role};
+use sealdex_peer::{
+    Channels, CurrentCredentials, Directory, Gate, PeerClient, PeerService, Registered, Role,
+};
 use sealdex_shard::api::grpc::ShardService;
 use sealdex_shard::{Agent, Node, Options, Run};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// Requests that may wait before the next is refused as busy.
 const REQUESTS_QUEUED: usize = 1024;
+
+/// How long a node that is on its way out still tells coordinators who leads what it led.
+const LEADERS_TOLD: Duration = Duration::from_secs(1);
 
 /// Options of `sealdex shard`.
 #[derive(Args)]
@@ -55,31 +62,29 @@ pub(crate) enum ShardRoleError {
     /// The process cannot be set up.
     #[error("{0}")]
     Process(#[from] ProcessError),
-    /// The address is taken or not ours.
-    #[error("cannot listen on {0}: {1}; choose another --peer-address or stop what is using it")]
-    Listen(SocketAddr, std::io::Error),
     /// Storage cannot be opened.
-    #[error("cannot open the data directory: {0}")]
-    Storage(String),
-    /// The peer port cannot be served.
-    #[error("cannot serve other nodes: {0}")]
-    Serve(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
 }
 
 /// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: ShardArgs) -> Result<(), ShardRoleError> {
     let readiness = Readiness::new();
-    process::run(&args.telemetry, readiness.clone(), serve(&args, readiness))
+    process::run(&args.telemetry, readiness.clone(), |stop| {
+        serve(&args, readiness, stop)
+    })
 }
 
-async fn serve(args: &ShardArgs, readiness: Readiness) -> Result<(), ShardRoleError> {
+async fn serve(args: &ShardArgs, readiness: Readiness, stop: Stop) -> Result<(), ShardRoleError> {
     let credentials = args.node.credentials(Role::Shard)?;
     let token = JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?;
     let mut file = NodeFile::open(&args.data_dir, args.node.name.as_str()).map_err(NodeError::from)?;
     let known = file.identified().map_err(NodeError::from)?;
-    let listener = TcpListener::bind(args.node.peer_address)
-        .await
-        .map_err(|cause| ShardRoleError::Listen(args.node.peer_address, cause))?;
+    let listener = PeerPort::bind(args.node.peer_address).await?;
+    let space = space(args, &readiness)?;
+    if known.is_none() {
+        room_to_join(&args.data_dir, &space)?;
+    }
     let install = file.install().map_err(NodeError::from)?;
     let joined = join(&args.node, &credentials, &token, install).await?;
     let me = joined.identified;
@@ -102,20 +107,17 @@ async fn serve(args: &ShardArgs, readiness: Readiness) -> Result<(), ShardRoleEr
         &credentials,
         directory.clone(),
     ));
-    let (host, node) = open(args, me, channels.clone(), &readiness).await?;
+    let (host, node) = open(args, me, channels.clone(), space).await?;
+    let credentials = Arc::new(CurrentCredentials::new(credentials));
+    let renewal = Renewal::new(&args.node, credentials.clone(), channels.clone());
+    let renewing = tokio::spawn(renewal.map_err(ProcessError::from)?.run());
 
     let gate = Gate::new(me.deployment, me.node, directory.clone());
     let handler = Arc::new(ConsensusHandler::new(host.clone()));
-    let router = sealdex_peer::server(&credentials)?
+    let router = sealdex_peer::server()
         .add_service(PeerService::new(gate.clone(), handler))
         .add_service(ShardService::new(node.clone(), me.deployment, me.node, gate));
-    let (stop_serving, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(router.serve_with_incoming_shutdown(
-        sealdex_peer::incoming(listener),
-        async {
-            let _ = stopped.await;
-        },
-    ));
+    let port = PeerPort::start(listener, credentials, router);
     let run = Run {
         address: args.node.advertised(),
         zone: args.node.zone.clone(),
@@ -127,13 +129,13 @@ async fn serve(args: &ShardArgs, readiness: Readiness) -> Result<(), ShardRoleEr
     depend_on_partitions(&readiness, &agent, &node);
     readiness.serve();
 
-    stop_signal(readiness)?.await;
+    stop.asked().await;
     agent.stop();
     node.relinquish().await;
-    let _ = stop_serving.send(());
-    if let Ok(served) = serving.await {
-        served?;
-    }
+    // Whoever asks here meanwhile is told who leads now, and asks there the next time.
+    sleep(LEADERS_TOLD).await;
+    port.stop().await?;
+    renewing.abort();
     reporting.abort();
     node.close().await;
     host.stop().await;
@@ -169,18 +171,21 @@ fn depend_on_partitions(readiness: &Readiness, agent: &Arc<Agent>, node: &Arc<No
     });
 }
 
+fn space(args: &ShardArgs, readiness: &Readiness) -> Result<Arc<Space>, StorageError> {
+    let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
+    let space = Space::open(&args.data_dir.join("log"), reserve);
+    let space = Arc::new(space.map_err(|error| StorageError::of(&args.data_dir, error))?);
+    readiness.depend_on_disk(&space);
+    Ok(space)
+}
+
 async fn open(
     args: &ShardArgs,
     me: Identified,
     channels: Arc<Channels>,
-    readiness: &Readiness,
-) -> Result<(Arc<Host>, Arc<Node>), ShardRoleError> {
-    let storage = |error: String| ShardRoleError::Storage(error);
-    let reserve = args.disk_reserve_mib.map(|mib| u64::from(mib) << 20);
-    let space =
-        Space::open(&args.data_dir.join("log"), reserve).map_err(|error| storage(error.to_string()))?;
-    let space = Arc::new(space);
-    readiness.depend_on_disk(&space);
+    space: Arc<Space>,
+) -> Result<(Arc<Host>, Arc<Node>), StorageError> {
+    let storage = |error: String| StorageError::of(&args.data_dir, error);
     let log = HostOptions {
         path: args.data_dir.join("log"),
         node: me.node,

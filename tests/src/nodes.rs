@@ -41,6 +41,7 @@ struct Node {
     peer: u16,
     /// Where peers are told to find it.
     advertised: u16,
+    admin: u16,
     /// Grows when the node is set up anew.
     disk: u32,
     process: Option<Child>,
@@ -75,6 +76,16 @@ impl Nodes {
     /// Makes a node's certificate and place; returns its number.
     pub fn add(&mut self, kind: Kind, name: &str) -> usize {
         self.certs(&["node", "--role", kind.word(), "--name", name, "--ip", "127.0.0.1"]);
+        self.place(kind, name, 0)
+    }
+
+    /// A place for another node that says it is `n`, with the same certificate: on another disk and other ports.
+    pub fn add_namesake(&mut self, n: usize) -> usize {
+        let (kind, name) = (self.nodes[n].kind, self.nodes[n].name.clone());
+        self.place(kind, &name, 100)
+    }
+
+    fn place(&mut self, kind: Kind, name: &str, disk: u32) -> usize {
         let peer = free_port();
         self.nodes.push(Node {
             name: name.to_owned(),
@@ -83,7 +94,8 @@ impl Nodes {
             rest: free_port(),
             peer,
             advertised: peer,
-            disk: 0,
+            admin: free_port(),
+            disk,
             process: None,
         });
         self.nodes.len() - 1
@@ -136,7 +148,7 @@ impl Nodes {
             .map(|n| format!("127.0.0.1:{}", self.nodes[n].peer))
             .collect();
         let first = self.all(Kind::Coordinator).first() == Some(&n);
-        let (data, log, tls) = (self.data(n), self.log(n), self.folder.path().join("certs"));
+        let (data, log, tls) = (self.data(n), self.log(n), self.tls());
         let node = &mut self.nodes[n];
         let open = || File::options().create(true).append(true).open(&log);
         let mut command = Command::new(binary());
@@ -150,6 +162,7 @@ impl Nodes {
             .arg("--tls-dir")
             .arg(tls)
             .args(["--join", &joins.join(",")])
+            .args(["--admin-address", &format!("127.0.0.1:{}", node.admin)])
             .arg("--join-token-file")
             .arg(self.folder.path().join("token"));
         match node.kind {
@@ -222,9 +235,55 @@ impl Nodes {
         Http::new(address).with_header("x-api-key", credential)
     }
 
+    /// A client of a node's admin port.
+    pub fn admin(&self, n: usize) -> Http {
+        Http::new(SocketAddr::from((Ipv4Addr::LOCALHOST, self.nodes[n].admin)))
+    }
+
+    /// Waits until a node says that it is ready.
+    pub async fn ready(&self, n: usize) {
+        let (given_up, admin) = (Instant::now() + READY_TIME_MAX, self.admin(n));
+        loop {
+            let said = match admin.get("/readyz").await {
+                Ok(reply) if reply.status == 200 => return,
+                Ok(reply) => reply.text(),
+                Err(why) => why.0,
+            };
+            assert!(
+                Instant::now() < given_up,
+                "{} does not get ready: {said}",
+                self.nodes[n].name
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a node's log has `words` at least so many times.
+    pub async fn says(&self, n: usize, words: &str, times: usize) {
+        let given_up = Instant::now() + READY_TIME_MAX;
+        loop {
+            let log = std::fs::read_to_string(self.log(n)).unwrap_or_default();
+            if log.matches(words).count() >= times {
+                return;
+            }
+            assert!(
+                Instant::now() < given_up,
+                "{} does not say '{words}' {times} times:\n{}",
+                self.nodes[n].name,
+                tail(&self.log(n))
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Runs a node until it ends by itself, and tells how and what it said.
     pub fn run(&mut self, n: usize) -> (std::process::ExitStatus, String) {
         self.start(n);
+        self.ends(n)
+    }
+
+    /// Waits until a node that was started has ended, and tells how and what it said.
+    pub fn ends(&mut self, n: usize) -> (std::process::ExitStatus, String) {
         let mut process = self.nodes[n].process.take().expect("a node that was started");
         let given_up = Instant::now() + READY_TIME_MAX;
         loop {
@@ -253,18 +312,27 @@ impl Nodes {
         }
     }
 
-    /// Asks a node to end, and waits until it has.
+    /// Asks a node to end, and waits until it has; fails the test if it ends with an error.
     pub async fn stop(&mut self, n: usize) {
         self.signal(n, "TERM");
         let Some(mut process) = self.nodes[n].process.take() else {
             return;
         };
         let given_up = Instant::now() + READY_TIME_MAX;
-        while process.try_wait().expect("our child can be waited for").is_none() {
+        loop {
+            let ended = process.try_wait().expect("our child can be waited for");
+            let name = &self.nodes[n].name;
+            if let Some(status) = ended {
+                assert!(
+                    status.success(),
+                    "{name} ended with {status}:\n{}",
+                    tail(&self.log(n))
+                );
+                return;
+            }
             assert!(
                 Instant::now() < given_up,
-                "{} does not end:\n{}",
-                self.nodes[n].name,
+                "{name} does not end:\n{}",
                 tail(&self.log(n))
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -294,6 +362,16 @@ impl Nodes {
         self.nodes[n].disk += 1;
     }
 
+    /// Where other nodes reach a node.
+    pub fn peer_address(&self, n: usize) -> String {
+        format!("127.0.0.1:{}", self.nodes[n].peer)
+    }
+
+    /// A node's name.
+    pub fn name(&self, n: usize) -> &str {
+        &self.nodes[n].name
+    }
+
     /// A node's data directory.
     pub fn data(&self, n: usize) -> PathBuf {
         let node = &self.nodes[n];
@@ -310,21 +388,38 @@ impl Nodes {
         self.folder.path()
     }
 
+    /// Where the certificates are that nodes read.
+    pub fn tls(&self) -> PathBuf {
+        self.folder.path().join("certs")
+    }
+
+    /// Whether the node's disk belongs to a deployment.
+    pub fn has_joined(&self, n: usize) -> bool {
+        let written = std::fs::read_to_string(self.data(n).join("node.json")).unwrap_or_default();
+        let written: serde_json::Value = serde_json::from_str(&written).unwrap_or_default();
+        !written["joined"].is_null()
+    }
+
     fn token(&self) -> PathBuf {
         self.folder.path().join("token")
     }
 
     fn certs(&self, args: &[&str]) {
-        let made = Command::new(binary())
-            .arg("certs")
-            .args(args)
-            .arg("--dir")
-            .arg(self.folder.path().join("certs"))
-            .output()
-            .expect("the sealdex binary starts");
-        let said = String::from_utf8_lossy(&made.stderr);
-        assert!(made.status.success(), "sealdex certs {args:?}: {said}");
+        certs(&self.tls(), args);
     }
+}
+
+/// Runs `sealdex certs` on a folder.
+pub fn certs(folder: &Path, args: &[&str]) {
+    let made = Command::new(binary())
+        .arg("certs")
+        .args(args)
+        .arg("--dir")
+        .arg(folder)
+        .output()
+        .expect("the sealdex binary starts");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "sealdex certs {args:?}: {said}");
 }
 
 impl Kind {

@@ -15,7 +15,11 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// A disk of that size as the data directory of `home`, which no server has used yet.
     pub fn mount(home: &Home, mib: u64) -> Self {
-        let mount = home.data();
+        Self::mount_at(home.data(), mib)
+    }
+
+    /// A disk of that size on a folder that exists.
+    pub fn mount_at(mount: PathBuf, mib: u64) -> Self {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
             .arg(&mount)

@@ -60,9 +60,10 @@ impl Readiness {
         self.0.lock().life = Life::Serving;
     }
 
-    /// The node finishes what is under way and takes nothing new.
-    pub(crate) fn drain(&self) {
-        self.0.lock().life = Life::Draining;
+    /// The node finishes what is under way, and requests are to go elsewhere. Returns whether it served before.
+    pub(crate) fn drain(&self) -> bool {
+        let before = std::mem::replace(&mut self.0.lock().life, Life::Draining);
+        before == Life::Serving
     }
 
     /// What to tell.
@@ -104,10 +105,11 @@ mod tests {
         assert!(!readiness.report().is_ready);
         readiness.serve();
         assert!(readiness.report().is_ready);
-        readiness.drain();
+        assert!(readiness.drain(), "it served");
         let report = readiness.report();
         assert!(!report.is_ready);
         assert_eq!(report.text, "node: draining\n");
+        assert!(!Readiness::new().drain(), "it had not started");
     }
 
     #[test]

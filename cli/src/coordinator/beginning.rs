@@ -3,11 +3,12 @@
 
 use super::{CoordinatorArgs, CoordinatorError};
 use crate::node::{ConsensusDoor, Identified, JoinToken, NodeError, NodeFile, entered, join, knows_none};
-use sealdex_coordinator::adapters::CatalogHandle;
+use crate::storage_error::StorageError;
+use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
 use sealdex_coordinator::domain::deployment::{Bootstrap, Command, InstallId, NewNode, Role, Settings};
 use sealdex_core::{DeploymentId, NodeId};
 use sealdex_crypto::random_16;
-use sealdex_peer::{Credentials, Directory, Registered};
+use sealdex_peer::{CurrentCredentials, Directory, Registered};
 use std::sync::Arc;
 
 /// Partitions of a deployment, unless it is told otherwise: a few on each of some dozens of nodes.
@@ -19,7 +20,7 @@ const FIRST: NodeId = NodeId(1);
 /// Who this node is; enters into the directory whom it has to know to go on.
 pub(super) async fn identified(
     args: &CoordinatorArgs,
-    credentials: &Credentials,
+    credentials: &Arc<CurrentCredentials>,
     token: &JoinToken,
     file: &mut NodeFile,
     directory: &Arc<Directory>,
@@ -34,7 +35,7 @@ pub(super) async fn identified(
         }
     };
     let registered = Registered {
-        identity: credentials.identity().clone(),
+        identity: credentials.get().identity().clone(),
         address: args.node.advertised(),
         removed: false,
     };
@@ -44,14 +45,15 @@ pub(super) async fn identified(
 
 async fn begin_or_join(
     args: &CoordinatorArgs,
-    credentials: &Credentials,
+    credentials: &Arc<CurrentCredentials>,
     token: &JoinToken,
     file: &NodeFile,
     directory: &Arc<Directory>,
 ) -> Result<Identified, CoordinatorError> {
     let install = file.install().map_err(NodeError::from)?;
     // Others ask meanwhile whether this one knows a deployment.
-    let door = ConsensusDoor::closed(&args.node, credentials).await?;
+    let door = ConsensusDoor::closed(&args.node, credentials.clone()).await?;
+    let credentials = &credentials.get();
     let mine = args.node.advertised();
     let begins = args.bootstrap && (args.node.join.first() == Some(&mine) || !args.node.join.contains(&mine));
     let begun = begins && knows_none(&args.node, credentials, token, install, &mine).await?;
@@ -80,8 +82,7 @@ pub(super) async fn found(
     if me.node != FIRST || catalog.deployment().is_some() {
         return Ok(());
     }
-    let storage =
-        |error: sealdex_coordinator::adapters::CatalogError| CoordinatorError::Storage(error.to_string());
+    let storage = |error: CatalogError| StorageError::of(&args.serve.data_dir, error);
     catalog.found(me.node).await.map_err(storage)?;
     if catalog.deployment().is_some() {
         return Ok(());
@@ -106,5 +107,5 @@ pub(super) async fn found(
         .change_deployment(Command::Bootstrap(bootstrap))
         .await
         .map(drop)
-        .map_err(storage)
+        .map_err(|error| storage(error).into())
 }

@@ -82,7 +82,7 @@ fn status_of(error: CatalogError) -> Status {
     match error {
         CatalogError::DeploymentRejected(Rejection::NotBootstrapped) => Status::unavailable(text),
         // It may be lost and not known to be yet: asked again.
-        CatalogError::DeploymentRejected(Rejection::NameTaken(_)) => Status::unavailable(text),
+        CatalogError::DeploymentRejected(Rejection::NameTaken(_)) => Status::already_exists(text),
         CatalogError::DeploymentRejected(_) => Status::failed_precondition(text),
         CatalogError::NotLeader(_) => Status::unavailable("this coordinator does not lead; ask another one"),
         _ => Status::unavailable(text),

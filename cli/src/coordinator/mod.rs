@@ -6,9 +6,13 @@ mod following;
 mod readiness;
 
 use crate::admin::Readiness;
-use crate::node::{ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile};
-use crate::process::{self, ProcessError, stop_signal};
+use crate::node::{
+    ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, PeerPort,
+    Renewal, room_to_join,
+};
+use crate::process::{self, ProcessError, Stop};
 use crate::serve::{Config, ServeArgs, reload_on_hangup};
+use crate::storage_error::StorageError;
 use clap::Args;
 use door::Door;
 use sealdex_consensus::{Host, HostOptions, Space, Timing};
@@ -16,18 +20,16 @@ use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
 use sealdex_coordinator::adapters::{CatalogHandle, FellowsGrpc};
 use sealdex_coordinator::api::grpc::CoordinatorService;
-use sealdex_coordinator::api::rest;
+use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::reporter::Reporter;
 use sealdex_coordinator::service::Service;
 use sealdex_coordinator::steward::Steward;
-use sealdex_peer::{Channels, Credentials, Directory, Gate, PeerClient, PeerService, Role};
+use sealdex_peer::{Channels, CurrentCredentials, Directory, Gate, PeerClient, PeerService, Role};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::Server;
-use tonic::transport::server::Router;
 
 /// Options of `sealdex coordinator`: those of every node, and those of `sealdex serve`, which are meant alike.
 #[derive(Args)]
@@ -42,6 +44,10 @@ pub(crate) struct CoordinatorArgs {
     /// Shard nodes that have to be there before partitions are given to them, when a deployment begins
     #[arg(long, env = "SEALDEX_EXPECTED_SHARDS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=128))]
     expected_shards: u16,
+
+    /// Seconds after SIGTERM for which requests are still taken, so that whoever sends them has noticed that this node is not ready
+    #[arg(long, env = "SEALDEX_DRAIN_DELAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=600))]
+    drain_delay_seconds: u16,
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -62,34 +68,35 @@ pub(crate) enum CoordinatorError {
     /// An address is taken or not ours.
     #[error("cannot listen on {0}: {1}; choose another address or stop what is using it")]
     Listen(SocketAddr, std::io::Error),
-    /// Storage cannot be opened.
-    #[error("cannot open the data directory: {0}")]
-    Storage(String),
-    /// The peer port cannot be served.
-    #[error("cannot serve other nodes: {0}")]
-    Peers(#[from] tonic::transport::Error),
+    /// Storage cannot be opened, or fails.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
 }
 
 /// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: CoordinatorArgs, config: &Config) -> Result<(), CoordinatorError> {
     let readiness = Readiness::new();
-    process::run(
-        &args.serve.telemetry,
-        readiness.clone(),
-        serve(&args, config, readiness),
-    )
+    process::run(&args.serve.telemetry, readiness.clone(), |stop| {
+        serve(&args, config, readiness, stop)
+    })
 }
 
 async fn serve(
     args: &CoordinatorArgs,
     config: &Config,
     readiness: Readiness,
+    stop: Stop,
 ) -> Result<(), CoordinatorError> {
     let access = args.serve.access(config)?;
     let credentials = args.node.credentials(Role::Coordinator)?;
     let token = Arc::new(JoinToken::read(&args.node.join_token_file).map_err(NodeError::from)?);
     let mut file = NodeFile::open(&args.serve.data_dir, args.node.name.as_str()).map_err(NodeError::from)?;
+    let space = space(args, &readiness)?;
+    if file.identified().map_err(NodeError::from)?.is_none() {
+        room_to_join(&args.serve.data_dir, &space)?;
+    }
     let directory = Arc::new(Directory::default());
+    let credentials = Arc::new(CurrentCredentials::new(credentials));
     let me = beginning::identified(args, &credentials, &token, &mut file, &directory).await?;
     tracing::info!(node = %me.node, deployment = %me.deployment, "part of the deployment");
 
@@ -98,10 +105,12 @@ async fn serve(
     let channels = Arc::new(Channels::new(
         me.deployment,
         me.node,
-        &credentials,
+        &credentials.get(),
         directory.clone(),
     ));
-    let (host, catalog) = open(args, me, channels.clone(), &readiness).await?;
+    let renewal = Renewal::new(&args.node, credentials.clone(), channels.clone());
+    let mut tasks = vec![tokio::spawn(renewal.map_err(ProcessError::from)?.run())];
+    let (host, catalog) = open(args, me, channels.clone(), space).await?;
     readiness::depend_on_metadata(&readiness, &catalog);
     let steward = Arc::new(Steward::new(me.node, catalog.clone()));
     let service = Arc::new(OnceLock::new());
@@ -109,22 +118,17 @@ async fn serve(
     let handler = Arc::new(ConsensusHandler::new(host.clone()));
     handler.open_door(Arc::new(door));
     let gate = Gate::new(me.deployment, me.node, directory.clone());
-    let peers = PeerPort::start(&args.node, &credentials, |mut server| {
-        let coordinator =
-            CoordinatorService::new(catalog.clone(), steward.clone(), service.clone(), gate.clone());
-        server
-            .add_service(PeerService::new(gate, handler))
-            .add_service(coordinator)
-    })
-    .await?;
+    let coordinator =
+        CoordinatorService::new(catalog.clone(), steward.clone(), service.clone(), gate.clone());
+    let router = sealdex_peer::server()
+        .add_service(PeerService::new(gate, handler))
+        .add_service(coordinator);
+    let peers = PeerPort::start(PeerPort::bind(args.node.peer_address).await?, credentials, router);
 
     beginning::found(args, me, &file, &catalog).await?;
     let routes = Arc::new(Routes::default());
-    let mut tasks = vec![tokio::spawn(following::follow(
-        catalog.clone(),
-        directory.clone(),
-        routes.clone(),
-    ))];
+    let follow = following::follow(catalog.clone(), directory.clone(), routes.clone());
+    tasks.push(tokio::spawn(follow));
     tasks.push(tokio::spawn(steward.run()));
     let reporter = Arc::new(Reporter::new(
         catalog.clone(),
@@ -135,7 +139,10 @@ async fn serve(
         env!("CARGO_PKG_VERSION").to_owned(),
     ));
     tasks.push(tokio::spawn(reporter.clone().run()));
-    following::deployment_known(&catalog).await;
+    tokio::select! {
+        () = following::deployment_known(&catalog) => {}
+        fault = catalog.failed() => return Err(StorageError::of(&args.serve.data_dir, fault).into()),
+    }
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(ShardGrpc::new(channels.clone(), routes));
     let fellows = Arc::new(FellowsGrpc::new(channels, catalog.clone()));
@@ -143,29 +150,36 @@ async fn serve(
     let settings = settings.map_err(ProcessError::from)?;
     let started = Service::start(settings, catalog.clone(), shards, fellows, key_ring.clone()).await;
     let started = started
-        .map_err(|error| CoordinatorError::Storage(error.context().unwrap_or(error.detail()).to_owned()))?;
+        .map_err(|error| StorageError::of(&args.serve.data_dir, error.context().unwrap_or(error.detail())))?;
     // Nobody else sets it.
     let _ = service.set(started.clone());
     reload_on_hangup(key_ring, config).map_err(ProcessError::from)?;
     tracing::info!(address = %rest_address, "serving REST");
     let authenticator = access.authenticator(args.serve.failed_attempts_max);
-    let stop = stop_signal(readiness.clone())?;
     readiness.serve();
+    let leaving = async {
+        stop.asked().await;
+        reporter.stop();
+        hand_over(&catalog).await;
+    };
     let served = rest::serve(
         rest_listener,
         started.clone(),
         authenticator,
-        args.serve.server_options(),
-        stop,
-    )
-    .await;
-    served.map_err(ProcessError::from)?;
+        ServerOptions {
+            drain_delay: Duration::from_secs(args.drain_delay_seconds.into()),
+            ..args.serve.server_options()
+        },
+        leaving,
+    );
+    tokio::select! {
+        served = served => served.map_err(ProcessError::from)?,
+        fault = catalog.failed() => return Err(StorageError::of(&args.serve.data_dir, fault).into()),
+    }
 
     tracing::info!("stopping");
-    reporter.stop();
-    if let Err(error) = catalog.relinquish().await {
-        tracing::info!(%error, "the metadata group was not handed over; it elects another leader");
-    }
+    // It may have been elected again meanwhile.
+    hand_over(&catalog).await;
     started.stop().await;
     peers.stop().await?;
     tasks.iter().for_each(JoinHandle::abort);
@@ -178,18 +192,28 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, CoordinatorError> {
     listener.map_err(|cause| CoordinatorError::Listen(address, cause))
 }
 
+async fn hand_over(catalog: &CatalogHandle) {
+    if let Err(error) = catalog.relinquish().await {
+        tracing::info!(%error, "the metadata group was not handed over; it elects another leader");
+    }
+}
+
+fn space(args: &CoordinatorArgs, readiness: &Readiness) -> Result<Arc<Space>, StorageError> {
+    let folder = &args.serve.data_dir;
+    let space = Space::open(&folder.join("log"), args.serve.disk_reserve_bytes());
+    let space = Arc::new(space.map_err(|error| StorageError::of(folder, error))?);
+    readiness.depend_on_disk(&space);
+    Ok(space)
+}
+
 async fn open(
     args: &CoordinatorArgs,
     me: Identified,
     channels: Arc<Channels>,
-    readiness: &Readiness,
-) -> Result<(Arc<Host>, Arc<CatalogHandle>), CoordinatorError> {
-    let storage = |error: String| CoordinatorError::Storage(error);
+    space: Arc<Space>,
+) -> Result<(Arc<Host>, Arc<CatalogHandle>), StorageError> {
     let folder = &args.serve.data_dir;
-    let space = Space::open(&folder.join("log"), args.serve.disk_reserve_bytes())
-        .map_err(|error| storage(error.to_string()))?;
-    let space = Arc::new(space);
-    readiness.depend_on_disk(&space);
+    let storage = |error: String| StorageError::of(folder, error);
     let log = HostOptions {
         path: folder.join("log"),
         node: me.node,
@@ -206,38 +230,4 @@ async fn open(
         host,
         Arc::new(catalog.map_err(|error| storage(error.to_string()))?),
     ))
-}
-
-/// The peer port, as long as it is served.
-struct PeerPort {
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
-}
-
-impl PeerPort {
-    async fn start(
-        args: &NodeArgs,
-        credentials: &Credentials,
-        services: impl FnOnce(Server) -> Router,
-    ) -> Result<Self, CoordinatorError> {
-        let listener = listen(args.peer_address).await?;
-        let router = services(sealdex_peer::server(credentials)?);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(router.serve_with_incoming_shutdown(
-            sealdex_peer::incoming(listener),
-            async {
-                let _ = stopped.await;
-            },
-        ));
-        Ok(Self { stop, serving })
-    }
-
-    async fn stop(self) -> Result<(), CoordinatorError> {
-        let _ = self.stop.send(());
-        match self.serving.await {
-            Ok(served) => Ok(served?),
-            // It was told to end.
-            Err(_) => Ok(()),
-        }
-    }
 }

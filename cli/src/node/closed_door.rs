@@ -5,7 +5,7 @@ use super::{NodeArgs, NodeError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sealdex_core::{DeploymentId, NodeId};
-use sealdex_peer::{Credentials, Directory, Gate, Identity, PeerHandler, PeerService, SnapshotChunks};
+use sealdex_peer::{CurrentCredentials, Directory, Gate, Identity, PeerHandler, PeerService, SnapshotChunks};
 use sealdex_proto::peer::{JoinReply, JoinRequest};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -21,23 +21,22 @@ pub(crate) struct ConsensusDoor {
 
 impl ConsensusDoor {
     /// Listens until it is closed.
-    pub(crate) async fn closed(args: &NodeArgs, credentials: &Credentials) -> Result<Self, NodeError> {
+    pub(crate) async fn closed(
+        args: &NodeArgs,
+        credentials: Arc<CurrentCredentials>,
+    ) -> Result<Self, NodeError> {
         let refused = |error: String| NodeError::Listen(args.peer_address, error);
         let listener = TcpListener::bind(args.peer_address).await;
         let listener = listener.map_err(|error| refused(error.to_string()))?;
         // Nobody is admitted: there is no deployment to be admitted to.
         let gate = Gate::new(DeploymentId([0; 16]), NodeId(0), Arc::new(Directory::default()));
-        let mut server = sealdex_peer::server(credentials).map_err(|error| refused(error.to_string()))?;
-        let router = server.add_service(PeerService::new(gate, Arc::new(KnowsNone)));
+        let router = sealdex_peer::server().add_service(PeerService::new(gate, Arc::new(KnowsNone)));
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             let until = async {
                 let _ = stopped.await;
             };
-            if let Err(error) = router
-                .serve_with_incoming_shutdown(sealdex_peer::incoming(listener), until)
-                .await
-            {
+            if let Err(error) = sealdex_peer::serve(router, listener, credentials, until).await {
                 tracing::warn!(%error, "the peer port was not served");
             }
         });

@@ -9,13 +9,16 @@ use sealdex_proto::peer::{JoinReply, JoinRequest, Member};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::sleep;
-use tonic::Code;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 /// How long one coordinator may take to answer, and the pause after all were asked.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a node of the same name may be about: one that is set up anew on an empty disk waits until its predecessor is known to be lost.
+const NAMESAKE_MAX: Duration = Duration::from_secs(30);
 
 /// Shorter tokens can be guessed.
 const TOKEN_BYTES_MIN: usize = 32;
@@ -70,23 +73,73 @@ pub(crate) struct Joined {
     pub(crate) members: Vec<Member>,
 }
 
-/// Asks until a coordinator lets the node in. An error is one that asking again does not mend.
+/// Asks until a coordinator lets the node in. An error is one that asking again does not mend, or has not for long.
 pub(crate) async fn join(
     args: &NodeArgs,
     credentials: &Credentials,
     token: &JoinToken,
     install: [u8; 16],
 ) -> Result<Joined, NodeError> {
-    let mut told = String::new();
+    let mut waiting = Waiting::new(args);
     loop {
         for address in &args.join {
             match ask(args, credentials, token, install, address).await? {
                 Ok(reply) => return read(reply),
-                Err(error) => tell(&mut told, address, &error),
+                Err(error) => waiting.after(address, &error)?,
             }
         }
         sleep(PAUSE).await;
     }
+}
+
+/// What a node waits for that is not let in yet, and for how long it has.
+struct Waiting {
+    since: Instant,
+    patience: Option<Duration>,
+    /// Since when a node of its name is in its way.
+    namesake: Option<Instant>,
+    told: String,
+}
+
+impl Waiting {
+    fn new(args: &NodeArgs) -> Self {
+        let patience = args.join_patience_seconds;
+        Self {
+            since: Instant::now(),
+            patience: (patience > 0).then(|| Duration::from_secs(patience)),
+            namesake: None,
+            told: String::new(),
+        }
+    }
+
+    /// Says once what keeps the node waiting, and ends the wait when it took too long.
+    fn after(&mut self, address: &str, error: &PeerError) -> Result<(), NodeError> {
+        let says = format!("{address}: {error}");
+        if let PeerError::Status(status) = error
+            && status.code() == Code::AlreadyExists
+            && self.namesake.get_or_insert_with(Instant::now).elapsed() >= NAMESAKE_MAX
+        {
+            return Err(refused(address, status));
+        }
+        if self
+            .patience
+            .is_some_and(|patience| self.since.elapsed() >= patience)
+        {
+            return Err(NodeError::Alone(self.since.elapsed().as_secs(), says));
+        }
+        if says != self.told {
+            tracing::info!(reason = says, "not joined yet; coordinators are asked again");
+            self.told = says;
+        }
+        Ok(())
+    }
+}
+
+fn refused(address: &str, status: &Status) -> NodeError {
+    NodeError::Refused(format!(
+        "{address} does not let this node join: {}",
+        status.message()
+    ))
 }
 
 /// Asks every coordinator but this one until each has said that it knows no deployment (`true`), or one lets the node in (`false`: join).
@@ -98,19 +151,20 @@ pub(crate) async fn knows_none(
     mine: &str,
 ) -> Result<bool, NodeError> {
     let mut left: Vec<&String> = args.join.iter().filter(|address| *address != mine).collect();
-    let mut told = String::new();
+    let mut waiting = Waiting::new(args);
     while !left.is_empty() {
         let mut unsaid = Vec::new();
         for address in left {
             match ask(args, credentials, token, install, address).await? {
                 Ok(_) => return Ok(false),
                 Err(PeerError::Status(status)) if status.code() == Code::NotFound => {}
-                // It is part of one, and will let this node in.
+                // It is part of one, and will let this node in, or say why not.
+                Err(PeerError::Status(status)) if status.code() == Code::AlreadyExists => return Ok(false),
                 Err(PeerError::Status(status)) if status.code() == Code::Unavailable && !is_away(&status) => {
                     return Ok(false);
                 }
                 Err(error) => {
-                    tell(&mut told, address, &error);
+                    waiting.after(address, &error)?;
                     unsaid.push(address);
                 }
             }
@@ -124,7 +178,7 @@ pub(crate) async fn knows_none(
 }
 
 /// Whether nobody answered, as opposed to somebody who said that it cannot at the moment.
-fn is_away(status: &tonic::Status) -> bool {
+fn is_away(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
 
@@ -144,27 +198,15 @@ async fn ask(
         software: env!("CARGO_PKG_VERSION").to_owned(),
     };
     match sealdex_peer::join(credentials, address, request, ANSWER_MAX).await {
-        Err(PeerError::Status(status)) if is_final(status.code()) => Err(NodeError::Refused(format!(
-            "{address} does not let this node join: {}",
-            status.message()
-        ))),
+        Err(PeerError::Status(status)) if is_final(status.code()) => Err(refused(address, &status)),
         outcome => Ok(outcome),
-    }
-}
-
-/// Says once what keeps the node waiting.
-fn tell(told: &mut String, address: &str, error: &PeerError) {
-    let says = format!("{address}: {error}");
-    if says != *told {
-        tracing::info!(reason = says, "not joined yet; coordinators are asked again");
-        *told = says;
     }
 }
 
 fn is_final(code: Code) -> bool {
     matches!(
         code,
-        Code::PermissionDenied | Code::AlreadyExists | Code::InvalidArgument | Code::FailedPrecondition
+        Code::PermissionDenied | Code::InvalidArgument | Code::FailedPrecondition
     )
 }
 

@@ -4,20 +4,29 @@
 mod closed_door;
 mod identity;
 mod joining;
+mod peer_port;
 mod peers;
+mod renewal;
 
 pub(crate) use closed_door::ConsensusDoor;
 pub(crate) use identity::{Identified, NodeFile};
 pub(crate) use joining::{JoinToken, entered, join, knows_none};
+pub(crate) use peer_port::PeerPort;
 pub(crate) use peers::{ConsensusHandler, ConsensusPeers, Doorkeeper};
+pub(crate) use renewal::Renewal;
 
+use crate::storage_error::StorageError;
 use clap::Args;
+use sealdex_consensus::{Purpose, Space};
 use sealdex_peer::{Credentials, CredentialsError, NodeName, Role};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// What a node writes before it has been of any use: logs and tables, empty.
+const BEGINNING_BYTES: u64 = 8 << 20;
 
 /// Options of every node of a deployment.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct NodeArgs {
     /// The node's name, which its certificate carries: a-z, 0-9 and hyphens
     #[arg(long, env = "SEALDEX_NAME")]
@@ -42,6 +51,10 @@ pub(crate) struct NodeArgs {
     /// Peer addresses of coordinators to join through, host:port, separated by commas
     #[arg(long, env = "SEALDEX_JOIN", value_delimiter = ',', required = true)]
     pub(crate) join: Vec<String>,
+
+    /// Seconds to go on asking to be let in before the node ends with an error; 0 never ends
+    #[arg(long, env = "SEALDEX_JOIN_PATIENCE_SECONDS", default_value_t = 600)]
+    pub(crate) join_patience_seconds: u64,
 
     /// File with the token that lets a node join: the same 32 or more characters on all nodes
     #[arg(long, env = "SEALDEX_JOIN_TOKEN_FILE")]
@@ -69,6 +82,15 @@ impl NodeArgs {
     }
 }
 
+/// Refuses to join with a disk on which the node could not begin: it would be of the deployment, and of no use to it.
+pub(crate) fn room_to_join(folder: &Path, space: &Space) -> Result<(), StorageError> {
+    let room = space.check(Purpose::Grow, BEGINNING_BYTES);
+    room.map_err(|full| StorageError::DiskFull {
+        folder: folder.to_owned(),
+        reason: full.to_string(),
+    })
+}
+
 /// Why a node does not take part. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
@@ -94,6 +116,14 @@ pub(crate) enum NodeError {
     /// Its peer port cannot be served.
     #[error("cannot listen on {0}: {1}; choose another --peer-address or stop what is using it")]
     Listen(SocketAddr, String),
+    /// Its peer port cannot be served any more.
+    #[error("cannot serve other nodes: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// Nobody let it in for too long.
+    #[error(
+        "not let in within {0} s; see to it that the coordinators run and that --join names where this node reaches them (last, {1})"
+    )]
+    Alone(u64, String),
     /// Nobody lets it in, for good.
     #[error("{0}")]
     Refused(String),

@@ -10,7 +10,8 @@ mod stores;
 pub(crate) use config::Config;
 
 use crate::admin::Readiness;
-use crate::process::{self, ProcessError, stop_signal};
+use crate::process::{self, ProcessError, Stop};
+use crate::storage_error::StorageError;
 use crate::telemetry::TelemetryArgs;
 use access::{Access, AccessError};
 use clap::{Args, Command, FromArgMatches};
@@ -143,11 +144,8 @@ pub(crate) enum ServeError {
     #[error("{0}")]
     DataDir(#[from] data_dir::DataDirError),
     /// Storage cannot be opened.
-    #[error("cannot open the data directory: {0}")]
-    Storage(String),
-    /// Storage cannot be opened because its disk is full.
-    #[error("cannot open {0}: its disk is full; free some MiB on it and start again, nothing is lost ({1})")]
-    DiskFull(PathBuf, String),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
     /// The process cannot be set up.
     #[error("{0}")]
     Process(#[from] ProcessError),
@@ -231,14 +229,17 @@ impl ServeArgs {
 /// Runs until SIGTERM or SIGINT, then finishes what is under way.
 pub(crate) fn run(args: ServeArgs, config: &Config) -> Result<(), ServeError> {
     let readiness = Readiness::new();
-    process::run(
-        &args.telemetry,
-        readiness.clone(),
-        serve(&args, config, readiness),
-    )
+    process::run(&args.telemetry, readiness.clone(), |stop| {
+        serve(&args, config, readiness, stop)
+    })
 }
 
-async fn serve(args: &ServeArgs, config: &Config, readiness: Readiness) -> Result<(), ServeError> {
+async fn serve(
+    args: &ServeArgs,
+    config: &Config,
+    readiness: Readiness,
+    stop: Stop,
+) -> Result<(), ServeError> {
     let access = args.access(config)?;
     let data_dir = DataDir::open(&args.data_dir, args.partitions)?;
     let address = SocketAddr::new(args.host, args.port);
@@ -247,44 +248,40 @@ async fn serve(args: &ServeArgs, config: &Config, readiness: Readiness) -> Resul
         .map_err(|e| ServeError::Listen(address, e))?;
     let stores = Stores::open(args, &data_dir, &readiness)
         .await
-        .map_err(|reason| not_opened(&data_dir, reason))?;
+        .map_err(|reason| StorageError::of(data_dir.path(), reason))?;
     let Stores { node, catalog, host } = stores;
+    let catalog = Arc::new(catalog);
     let settings = args.settings(data_dir.partitions(), data_dir.deployment())?;
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(LocalShard::new(node.clone()));
     let service = Service::start(
         settings,
-        Arc::new(catalog),
+        catalog.clone(),
         shards,
         Arc::new(NoFellows),
         key_ring.clone(),
     )
     .await
-    .map_err(|e| not_opened(&data_dir, e.context().unwrap_or(e.detail()).to_owned()))?;
+    .map_err(|e| StorageError::of(data_dir.path(), e.context().unwrap_or(e.detail())))?;
     readiness.serve();
     reload_on_hangup(key_ring, config)?;
     card::print(listener.local_addr()?, data_dir.path(), access.key_variable());
-    rest::serve(
+    let served = rest::serve(
         listener,
         service.clone(),
         access.authenticator(args.failed_attempts_max),
         args.server_options(),
-        stop_signal(readiness)?,
-    )
-    .await?;
+        stop.asked(),
+    );
+    tokio::select! {
+        served = served => served?,
+        fault = catalog.failed() => return Err(StorageError::of(data_dir.path(), fault).into()),
+    }
     tracing::info!("stopping");
     service.stop().await;
     node.close().await;
     host.stop().await;
     Ok(())
-}
-
-fn not_opened(data_dir: &DataDir, reason: String) -> ServeError {
-    if reason.contains("No space left on device") {
-        ServeError::DiskFull(data_dir.path().to_owned(), reason)
-    } else {
-        ServeError::Storage(reason)
-    }
 }
 
 /// Reads the key registry again whenever the process gets a SIGHUP.

@@ -2,19 +2,21 @@
 //! signed by. Everything that can be wrong with them is found before the first connection, and said in one line with the cure.
 
 use crate::identity::{Identity, IdentityError, NodeName};
+use parking_lot::RwLock;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, RootCertStore};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity as TlsIdentity, ServerTlsConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity as TlsIdentity};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Certificates and keys are far smaller.
@@ -24,7 +26,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const STRANGERS: u32 = 0o007;
 
 /// A handshake that takes longer holds a connection for nothing.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
 /// Why a node cannot show who it is.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,11 @@ pub enum CredentialsError {
         wanted: NodeName,
     },
     /// Its time is over.
-    #[error("{} has expired; make a new one with `sealdex certs {}`", path.display(), if *authority { "init" } else { "node" })]
+    #[error(
+        "{} has expired; make a new one with `sealdex certs {}`, or set this machine's clock if it runs ahead",
+        path.display(),
+        if *authority { "init" } else { "node" }
+    )]
     Expired {
         /// The file.
         path: PathBuf,
@@ -107,8 +113,11 @@ pub enum CredentialsError {
 pub struct Credentials {
     identity: Identity,
     not_after: SystemTime,
+    authority_not_after: SystemTime,
     authority: Certificate,
+    certificate: Vec<u8>,
     tls: TlsIdentity,
+    server: Arc<ServerConfig>,
 }
 
 /// What a certificate says: of whom it is, and until when. `Err` if it is of no node, such as the authority's own.
@@ -130,10 +139,10 @@ impl Credentials {
         let authority = certificates(&ca, &ca_path)?;
         let chain = certificates(&pem, &path)?;
         let now = SystemTime::now();
-        in_time(&authority[0], &ca_path, now, true)?;
+        let authority_not_after = in_time(&authority[0], &ca_path, now, true)?;
         let not_after = in_time(&chain[0], &path, now, false)?;
-        check_key(&chain, &path, &key_pem, &key_path)?;
-        check_signed(&chain, &path, &authority, &ca_path, now)?;
+        let pair = check_key(&chain, &path, &key_pem, &key_path)?;
+        let verifier = check_signed(&chain, &path, &authority, &ca_path, now)?;
         let identity = Identity::of_certificate(&chain[0]).map_err(|cause| CredentialsError::Identity {
             path: path.clone(),
             cause,
@@ -145,11 +154,15 @@ impl Credentials {
                 wanted: name.clone(),
             });
         }
+        let server = server(pair, verifier).map_err(|cause| CredentialsError::Unusable { path, cause })?;
         Ok(Self {
             identity,
             not_after,
+            authority_not_after,
             authority: Certificate::from_pem(ca),
+            certificate: pem.clone(),
             tls: TlsIdentity::from_pem(pem, key_pem),
+            server: Arc::new(server),
         })
     }
 
@@ -163,12 +176,19 @@ impl Credentials {
         self.not_after
     }
 
+    /// Until when the first authority is believed.
+    pub fn authority_not_after(&self) -> SystemTime {
+        self.authority_not_after
+    }
+
+    /// Whether both show and believe the same.
+    pub fn are_those(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.authority.as_ref() == other.authority.as_ref()
+    }
+
     /// For a server that asks everybody for a certificate of the same authority.
-    pub(crate) fn server_tls(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(self.tls.clone())
-            .client_ca_root(self.authority.clone())
-            .timeout(HANDSHAKE_MAX)
+    pub(crate) fn server_tls(&self) -> Arc<ServerConfig> {
+        self.server.clone()
     }
 
     /// For a client; the server's name is to be added where it is known.
@@ -177,6 +197,26 @@ impl Credentials {
             .identity(self.tls.clone())
             .ca_certificate(self.authority.clone())
             .timeout(HANDSHAKE_MAX)
+    }
+}
+
+/// What a node shows and believes at the moment: it may be exchanged while the node runs. Share it in an `Arc`.
+pub struct CurrentCredentials(RwLock<Arc<Credentials>>);
+
+impl CurrentCredentials {
+    /// These, to begin with.
+    pub fn new(credentials: Credentials) -> Self {
+        Self(RwLock::new(Arc::new(credentials)))
+    }
+
+    /// Those of this moment.
+    pub fn get(&self) -> Arc<Credentials> {
+        self.0.read().clone()
+    }
+
+    /// From the next connection on, these.
+    pub fn replace(&self, credentials: Arc<Credentials>) {
+        *self.0.write() = credentials;
     }
 }
 
@@ -255,7 +295,7 @@ fn check_key(
     path: &Path,
     key_pem: &[u8],
     key_path: &Path,
-) -> Result<(), CredentialsError> {
+) -> Result<CertifiedKey, CredentialsError> {
     let not_pem = || CredentialsError::NotPem {
         path: key_path.to_owned(),
         what: "private key",
@@ -263,10 +303,24 @@ fn check_key(
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| not_pem())?;
     let key = aws_lc_rs::default_provider().key_provider.load_private_key(key);
     let pair = CertifiedKey::new(chain.to_vec(), key.map_err(|_| not_pem())?);
-    pair.keys_match().map_err(|_| CredentialsError::KeyMismatch {
+    let mismatch = |_| CredentialsError::KeyMismatch {
         key: key_path.to_owned(),
         certificate: path.to_owned(),
-    })
+    };
+    pair.keys_match().map_err(mismatch)?;
+    Ok(pair)
+}
+
+/// Of a server that speaks HTTP/2 with holders of a certificate that `verifier` takes.
+fn server(pair: CertifiedKey, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let shown = Arc::new(SingleCertAndKey::from(pair));
+    let mut config = builder
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(shown);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
 }
 
 fn check_signed(
@@ -275,7 +329,7 @@ fn check_signed(
     authority: &[CertificateDer<'static>],
     ca_path: &Path,
     now: SystemTime,
-) -> Result<(), CredentialsError> {
+) -> Result<Arc<dyn ClientCertVerifier>, CredentialsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authority.iter().cloned());
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -287,7 +341,7 @@ fn check_signed(
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (first, rest) = chain.split_first().expect("a chain has at least one certificate");
     match verifier.verify_client_cert(first, rest, UnixTime::since_unix_epoch(since)) {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(verifier),
         Err(rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         )) => Err(CredentialsError::OtherAuthority {

@@ -2,7 +2,7 @@
 //!
 //! - **Who**: [`Identity`] stands in a certificate ([`Credentials`]) that the deployment's [`Authority`] signed. A [`Gate`] compares it,
 //!   on every call, with what the deployment knows of its nodes (the [`Directory`]).
-//! - **How**: [`Channels`] holds one connection per peer; [`server`] makes the one port of a node.
+//! - **How**: [`Channels`] holds one connection per peer; [`serve`] is the one port of a node.
 //! - **What**: [`payload`] turns the data plane's values into messages and back; [`Peer`](PeerService) carries consensus, opaque.
 //!
 //! This crate must never know a key of an index, what a group of consensus says, or where anything is stored.
@@ -42,11 +42,11 @@ pub mod wire {
 
 pub use authority::{Authority, AuthorityError, Issued, Names};
 pub use channels::{ChannelError, Channels, Lane, PeerChannel, stranger};
-pub use credentials::{Credentials, CredentialsError, about};
+pub use credentials::{Credentials, CredentialsError, CurrentCredentials, about};
 pub use directory::{Directory, Registered};
 pub use gate::{Caller, Gate};
 pub use headers::Headers;
 pub use identity::{Identity, IdentityError, NodeName, NodeNameError, Role, RoleError};
 pub use peer_client::{PeerClient, PeerError, join};
 pub use peer_service::{PeerHandler, PeerService, SnapshotChunks};
-pub use server::{incoming, server};
+pub use server::{serve, server};

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod certificates;
 mod connections;
 mod disk;
 mod kms;
@@ -24,6 +25,7 @@ mod shard;
 mod span;
 mod stages;
 
+pub use certificates::{Certificate, Certificates};
 pub use connections::{Connections, Open};
 pub use disk::{Disk, Store, Urgency};
 pub use kms::{Kms, KmsOperation, KmsOutcome, KmsProvider};

@@ -1,6 +1,6 @@
 //! All figures of a process, and their exposition. Knows the subjects, not what they mean.
 
-use crate::{Connections, Disk, Kms, Leases, Log, Queues, Recall, Requests, Shard, Stages};
+use crate::{Certificates, Connections, Disk, Kms, Leases, Log, Queues, Recall, Requests, Shard, Stages};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -39,6 +39,8 @@ pub struct Metrics {
     pub log: Log,
     /// Disks.
     pub disk: Disk,
+    /// Certificates between nodes.
+    pub certificates: Certificates,
     registry: Registry,
     looks: Mutex<Vec<Look>>,
 }
@@ -62,6 +64,7 @@ impl Metrics {
             queues: Queues::register(&mut registry),
             log: Log::register(&mut registry),
             disk: Disk::register(&mut registry),
+            certificates: Certificates::register(&mut registry),
             registry,
             looks: Mutex::default(),
         }
@@ -106,8 +109,8 @@ pub(crate) fn numbers() -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KmsOperation, KmsOutcome, KmsProvider, Queue, Stage, Store, Urgency};
-    use std::time::Duration;
+    use crate::{Certificate, KmsOperation, KmsOutcome, KmsProvider, Queue, Stage, Store, Urgency};
+    use std::time::{Duration, SystemTime};
 
     #[test]
     fn what_is_observed_is_exposed() {
@@ -124,6 +127,9 @@ mod tests {
         metrics.disk.set(Store::Shard, 7, 5);
         metrics.disk.refused(Urgency::Grow);
         metrics.recall.queries(3, 1);
+        metrics
+            .certificates
+            .ends(Certificate::Node, SystemTime::UNIX_EPOCH + 9 * second);
         let waiting = metrics.queues.enter(Queue::Scan);
         let text = metrics.expose();
         for line in [
@@ -133,6 +139,7 @@ mod tests {
             r#"sealdex_disk_free_bytes{store="shard"} 7"#,
             r#"sealdex_disk_refusals_total{urgency="grow"} 1"#,
             "sealdex_queries_total 3",
+            r#"sealdex_certificate_expiration_timestamp_seconds{certificate="node"} 9"#,
             "sealdex_queries_misled_total 1",
             r#"sealdex_queue_depth{queue="scan"} 1"#,
             "# EOF",

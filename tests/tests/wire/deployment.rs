@@ -3,7 +3,9 @@
 use sealdex_consensus::{Host, HostOptions, Space};
 use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
 use sealdex_core::{DeploymentId, NodeId, PartitionId};
-use sealdex_peer::{Authority, Channels, Credentials, Directory, Gate, Identity, Names, Registered, Role};
+use sealdex_peer::{
+    Authority, Channels, Credentials, CurrentCredentials, Directory, Gate, Identity, Names, Registered, Role,
+};
 use sealdex_shard::api::grpc::ShardService;
 use sealdex_shard::{Node, Options, Origin};
 use std::fs;
@@ -108,8 +110,9 @@ impl Deployment {
         let gate = Gate::new(ID, SHARD, self.directory.clone());
         let service = ShardService::new(node.clone(), ID, SHARD, gate);
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = sealdex_peer::server(&credentials).unwrap().add_service(service);
-        let serving = router.serve_with_incoming_shutdown(sealdex_peer::incoming(listener), async {
+        let router = sealdex_peer::server().add_service(service);
+        let shown = Arc::new(CurrentCredentials::new(credentials));
+        let serving = sealdex_peer::serve(router, listener, shown, async {
             let _ = stopped.await;
         });
         Listening {

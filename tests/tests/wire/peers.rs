@@ -7,7 +7,8 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use sealdex_core::NodeId;
 use sealdex_peer::{
-    Gate, Identity, PeerClient, PeerError, PeerHandler, PeerService, Role, SnapshotChunks, join,
+    CurrentCredentials, Gate, Identity, PeerClient, PeerError, PeerHandler, PeerService, Role,
+    SnapshotChunks, join,
 };
 use sealdex_proto::peer::{JoinReply, JoinRequest};
 use std::io;
@@ -69,10 +70,14 @@ async fn serve(deployment: &Deployment) -> (Arc<Echo>, SocketAddr) {
     let address = listener.local_addr().unwrap();
     deployment.register(SHARD, identity(Role::Shard, "shard-1"), &address.to_string());
     let gate = Gate::new(ID, SHARD, deployment.directory.clone());
-    let router = sealdex_peer::server(&credentials)
-        .unwrap()
-        .add_service(PeerService::new(gate, echo.clone()));
-    tokio::spawn(router.serve_with_incoming(sealdex_peer::incoming(listener)));
+    let router = sealdex_peer::server().add_service(PeerService::new(gate, echo.clone()));
+    let shown = Arc::new(CurrentCredentials::new(credentials));
+    tokio::spawn(sealdex_peer::serve(
+        router,
+        listener,
+        shown,
+        std::future::pending(),
+    ));
     (echo, address)
 }
 
