@@ -18,11 +18,9 @@ export SEALDEX_IMAGE ?= sealdex:latest
 
 # RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings.
 PACKAGES := build-essential cmake libclang-dev pkg-config
-TEST_PACKAGES := curl python3 python3-venv
+TEST_PACKAGES := curl e2fsprogs python3 python3-venv xfsprogs
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 MISSING = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
-
-COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 # All features of all members, so that run, test and verify build every crate once and alike.
 BUILD := cargo build --release --workspace --bins --locked
@@ -46,16 +44,17 @@ test: deps build
 
 .PHONY: chaos
 chaos: deps build
-	SEALDEX_CRASH_ROUNDS=$${SEALDEX_CRASH_ROUNDS:-200} SEALDEX_POWER_ROUNDS=$${SEALDEX_POWER_ROUNDS:-200} SEALDEX_FLIPS=$${SEALDEX_FLIPS:-1000} SEALDEX_ROTATION_ROUNDS=$${SEALDEX_ROTATION_ROUNDS:-50} SEALDEX_ERASURE_ROUNDS=$${SEALDEX_ERASURE_ROUNDS:-100} SEALDEX_FUZZ_EXAMPLES=$${SEALDEX_FUZZ_EXAMPLES:-400} \
+	SEALDEX_CRASH_ROUNDS=$${SEALDEX_CRASH_ROUNDS:-200} SEALDEX_POWER_ROUNDS=$${SEALDEX_POWER_ROUNDS:-200} SEALDEX_CUT_ROUNDS=$${SEALDEX_CUT_ROUNDS:-200} SEALDEX_FLIPS=$${SEALDEX_FLIPS:-1000} SEALDEX_ROTATION_ROUNDS=$${SEALDEX_ROTATION_ROUNDS:-50} SEALDEX_ERASURE_ROUNDS=$${SEALDEX_ERASURE_ROUNDS:-100} SEALDEX_FUZZ_EXAMPLES=$${SEALDEX_FUZZ_EXAMPLES:-400} \
 	SEALDEX_TIMING_REQUESTS=$${SEALDEX_TIMING_REQUESTS:-50000} \
-		cargo test --release -p sealdex-tests --locked --test crash --test power --test corruption --test rotation --test adversary --test compat --test timing -- --nocapture --test-threads=2
+		cargo test --release --workspace --locked --test crash --test power --test power_cut --test corruption --test rotation --test adversary --test compat --test timing -- --nocapture --test-threads=2
 	$(MAKE) chaos-deployment
 
-# Everything that clients of the deployment of `make up` see while its nodes are killed, paused, cut off, restarted, emptied and joined.
+# Containers: what `make up` starts, and all that its clients see while nodes are killed, paused, cut off, restarted, emptied and joined.
 .PHONY: chaos-deployment
-chaos-deployment: up
-	trap '$(MAKE) down' EXIT; SEALDEX_CHAOS_DEPLOYMENT=compose SEALDEX_CHAOS_SECONDS=$${SEALDEX_CHAOS_SECONDS:-900} SEALDEX_CHAOS_WRITES_MIN=$${SEALDEX_CHAOS_WRITES_MIN:-100000} \
-		cargo test --release -p sealdex-tests --locked --test chaos no_client -- --nocapture
+chaos-deployment: deps image
+	cargo test --release --workspace --locked --test containers -- --nocapture --test-threads=1
+	SEALDEX_CHAOS_DEPLOYMENT=compose SEALDEX_CHAOS_SECONDS=$${SEALDEX_CHAOS_SECONDS:-900} SEALDEX_CHAOS_WRITES_MIN=$${SEALDEX_CHAOS_WRITES_MIN:-100000} \
+		cargo test --release --workspace --locked --test chaos no_client -- --nocapture
 
 .PHONY: bench
 bench: build
@@ -68,11 +67,11 @@ image: deps-deploy build
 
 .PHONY: up
 up: image
-	COMPOSE="$(COMPOSE)" SEALDEX=$(CARGO_TARGET_DIR)/release/sealdex deploy/compose/deployment.sh up
+	deploy/compose/deployment.sh up
 
 .PHONY: down
 down: deps-deploy
-	COMPOSE="$(COMPOSE)" deploy/compose/deployment.sh down
+	deploy/compose/deployment.sh down
 
 .PHONY: fmt
 fmt:
@@ -101,7 +100,7 @@ deps-deploy:
 	@missing="$(call MISSING,ca-certificates)"; \
 	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
 	@docker version >/dev/null || { echo "Docker is missing, or this user may not use it: install it, start it, join the group docker"; exit 1; }
-	@$(COMPOSE) version >/dev/null 2>&1 || { echo "installing: docker-compose"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q docker-compose; }
+	@docker compose version >/dev/null 2>&1 || docker-compose version >/dev/null 2>&1 || { echo "installing: docker-compose"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q docker-compose; }
 
 .PHONY: deps-test
 deps-test:

@@ -1,61 +1,86 @@
 #!/usr/bin/env bash
-# Starts the deployment of docker-compose.yml and waits until it is ready, or takes it away: deployment.sh up|down.
-# COMPOSE says which compose to call, SEALDEX the binary that makes certificates. Both can be repeated.
+# The deployment of docker-compose.yml. Every command can be repeated.
+#
+#   deployment.sh up                      starts it, or what is missing of it, and waits until it is ready
+#   deployment.sh down                    takes it away with its data and its keys
+#   deployment.sh roll                    makes one node after another anew, from the image that there is now
+#   deployment.sh discard NODE            takes a node away with its disk; `up` gives it an empty one
+#   deployment.sh certificate ROLE NODE   makes a node's certificate, or a new one in its place
+#   deployment.sh compose ...             the compose command, for this deployment
+#
+# SEALDEX_PROJECT is its name, SEALDEX_RUN_DIR the folder for its certificates and keys: with other values there is another one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-coordinators=(coordinator-1 coordinator-2 coordinator-3)
 shards=(shard-1 shard-2 shard-3)
+coordinators=(coordinator-1 coordinator-2 coordinator-3)
 ready_within_seconds=180
-sealdex=${SEALDEX:-sealdex}
-# Containers run as whoever owns run/, but never as root.
+project=${SEALDEX_PROJECT:-sealdex}
+image=${SEALDEX_IMAGE:-sealdex:latest}
+# Absolute, because compose takes it as relative to its file and Docker to nothing.
+run=${SEALDEX_RUN_DIR:-$PWD/run}
+export SEALDEX_RUN_DIR=$run
+# Containers run as whoever owns the folder, but never as root.
 owner=$(id -u)
 [ "$owner" != 0 ] || owner=10001
 export SEALDEX_UID=$owner
 
 compose() {
-    ${COMPOSE:-docker compose} -p sealdex -f docker-compose.yml "$@"
+    local command=${COMPOSE:-docker-compose}
+    [ -n "${COMPOSE:-}" ] || ! docker compose version >/dev/null 2>&1 || command="docker compose"
+    $command -p "$project" -f docker-compose.yml "$@"
 }
 
 random() {
     head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'
 }
 
-# A certificate for a node, in a folder with nothing else in it but the authority's.
-certificate() {
-    local role=$1 node=$2
-    "$sealdex" certs node --dir run.new/authority --role "$role" --name "$node"
-    mkdir "run.new/certs/$node"
-    mv "run.new/authority/$node.crt" "run.new/authority/$node.key" "run.new/certs/$node/"
-    cp run.new/authority/ca.crt "run.new/certs/$node/"
+# The binary of the image, on the folder of the authority.
+certs() {
+    local folder=$1
+    shift
+    docker run --rm --network none --read-only --user "$(id -u):0" --volume "$folder:/folder" "$image" \
+        certs "$@" --dir /folder/authority
 }
 
-# Everything that is secret, in run/, where Git does not look and other users do not come in.
-prepare() {
-    [ ! -e run ] || return 0
-    local node
+# A certificate for a node, in a folder with nothing else in it but the authority's.
+certificate() {
+    local folder=$1 role=$2 node=$3 own=$1/certs/$3
     umask 077
-    rm -rf run.new
-    mkdir -p run.new/certs
-    "$sealdex" certs init --dir run.new/authority
-    for node in "${coordinators[@]}"; do certificate coordinator "$node"; done
-    for node in "${shards[@]}"; do certificate shard "$node"; done
-    random >run.new/join-token
-    random >run.new/root-key
-    cat >run.new/sealdex.yaml <<YAML
+    certs "$folder" node --role "$role" --name "$node"
+    mkdir -p "$own"
+    [ "$(id -u)" != 0 ] || chown "$owner:0" "$folder/authority/$node".{crt,key}
+    cp "$folder/authority/ca.crt" "$own/"
+    mv "$folder/authority/$node.key" "$folder/authority/$node.crt" "$own/"
+    [ "$(id -u)" != 0 ] || chown -R "$owner:0" "$own"
+}
+
+# Everything that is secret, where Git does not look and other users do not come in.
+prepare() {
+    [ ! -e "$run" ] || return 0
+    local node new=$run.new
+    umask 077
+    rm -rf "$new"
+    mkdir -p "$new/certs"
+    certs "$new" init
+    for node in "${coordinators[@]}"; do certificate "$new" coordinator "$node"; done
+    for node in "${shards[@]}"; do certificate "$new" shard "$node"; done
+    random >"$new/join-token"
+    random >"$new/root-key"
+    cat >"$new/sealdex.yaml" <<YAML
 # Configuration of the three coordinators; deploy/example.yaml says what else can stand here.
 service:
-  SEALDEX_ROOT_KEY: $(cat run.new/root-key)
+  SEALDEX_ROOT_KEY: $(cat "$new/root-key")
 YAML
-    [ "$(id -u)" != 0 ] || chown -R "$owner:0" run.new/certs run.new/join-token run.new/sealdex.yaml
-    mv run.new run
+    [ "$(id -u)" != 0 ] || chown -R "$owner:0" "$new/certs" "$new/join-token" "$new/sealdex.yaml"
+    mv "$new" "$run"
 }
 
 not_ready() {
     local ready
-    ready=$(docker ps --filter label=com.docker.compose.project=sealdex --filter health=healthy \
+    ready=$(docker ps --filter "label=com.docker.compose.project=$project" --filter health=healthy \
         --format '{{.Label "com.docker.compose.service"}}')
-    printf '%s\n' "${coordinators[@]}" "${shards[@]}" | grep -vxF "$ready" || true
+    printf '%s\n' "${shards[@]}" "${coordinators[@]}" | grep -vxF "$ready" || true
 }
 
 wait_until_ready() {
@@ -79,20 +104,41 @@ up() {
     for coordinator in "${coordinators[@]}"; do
         echo "    REST     http://$(compose port "$coordinator" 8000)/v1"
     done
-    echo "    API key  the root key, in $PWD/run/root-key"
+    echo "    API key  the root key, in $run/root-key"
     echo "    stop     make down"
 }
 
+# What others have put beside it goes too: nodes that joined, networks that they were on.
 down() {
     compose down --volumes --remove-orphans --timeout 40
-    rm -rf run run.new
+    local label=label=com.docker.compose.project=$project
+    docker ps -aq --filter "$label" | xargs -r docker rm -fv >/dev/null
+    docker network ls -q --filter "$label" | xargs -r docker network rm >/dev/null
+    rm -rf "$run" "$run.new"
 }
 
-case ${1:-} in
-up) up ;;
-down) down ;;
-*)
-    echo "usage: deployment.sh up|down" >&2
+roll() {
+    local node
+    for node in "${shards[@]}" "${coordinators[@]}"; do
+        compose up -d --no-deps --force-recreate "$node"
+        wait_until_ready
+    done
+}
+
+discard() {
+    compose rm --stop --force "$1"
+    docker volume rm "${project}_$1"
+}
+
+usage() {
+    sed -n 's/^#   //p' "$PWD/$(basename "${BASH_SOURCE[0]}")" >&2
     exit 2
-    ;;
+}
+
+case ${1:-}:$# in
+up:1 | down:1 | roll:1) "$1" ;;
+discard:2) discard "$2" ;;
+certificate:3) certificate "$run" "$2" "$3" ;;
+compose:*) "$@" ;;
+*) usage ;;
 esac

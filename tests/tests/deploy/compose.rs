@@ -96,7 +96,8 @@ fn every_node_has_its_own_disk_and_sees_no_key_but_its_own() {
     let names: BTreeSet<&str> = services.keys().map(String::as_str).collect();
     assert_eq!(names, COORDINATORS.into_iter().chain(SHARDS).collect());
     for (name, service) in services {
-        let volumes = [format!("{name}:/data"), format!("./run/certs/{name}:/certs:ro")];
+        let certificate = format!("${{SEALDEX_RUN_DIR:-./run}}/certs/{name}:/certs:ro");
+        let volumes = [format!("{name}:/data"), certificate];
         assert_eq!(list(&service["volumes"]), volumes, "{name}");
         assert!(file["volumes"].get(name).is_some(), "{name}");
         let command: Vec<&str> = list(&service["command"]).iter().map(text).collect();
