@@ -92,6 +92,7 @@ pub(super) async fn found(
         partitions: me.partitions,
         settings: Settings {
             expected_shards: args.expected_shards,
+            grace_seconds: args.grace_seconds,
             ..Settings::default()
         },
         node: NewNode {

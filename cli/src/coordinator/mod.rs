@@ -49,6 +49,10 @@ pub(crate) struct CoordinatorArgs {
     #[arg(long, env = "SEALDEX_DRAIN_DELAY_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=600))]
     drain_delay_seconds: u16,
 
+    /// Seconds without word of a shard node after which its replicas are built anew on others, set when a deployment begins
+    #[arg(long, env = "SEALDEX_GRACE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(5..=86_400))]
+    grace_seconds: u32,
+
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
 }
