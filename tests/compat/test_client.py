@@ -1,4 +1,5 @@
-"""The official Python client against a running server at SEALDEX_URL. Runs unchanged with client 0.17 and 0.18."""
+"""The official Python client against a running server at SEALDEX_URL, whose root key, if it has one, is SEALDEX_ROOT_KEY. Runs
+unchanged with client 0.17 and 0.18."""
 import importlib.metadata
 import os
 import unittest
@@ -9,6 +10,7 @@ import numpy as np
 from cyborgdb import Client
 
 URL = os.environ["SEALDEX_URL"]
+ROOT_KEY = os.environ.get("SEALDEX_ROOT_KEY") or None
 VERSION = importlib.metadata.version("cyborgdb")
 IS_0_18 = VERSION.startswith("0.18")
 DIMENSION = 32
@@ -32,7 +34,7 @@ class WithIndex(unittest.TestCase):
     settings = {}
 
     def setUp(self):
-        self.client = Client(URL)
+        self.client = Client(URL, ROOT_KEY)
         self.name = f"{type(self).__name__} {self._testMethodName} {uuid.uuid4()}"
         self.key = Client.generate_key()
         self.index = self.client.create_index(self.name, self.key, **self.settings)

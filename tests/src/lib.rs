@@ -8,7 +8,11 @@
 
 pub mod admin;
 pub mod aws;
+pub mod clients;
 pub mod command;
+pub mod containers;
+pub mod crash_disk;
+pub mod docker;
 pub mod fashion;
 pub mod figures;
 pub mod history;

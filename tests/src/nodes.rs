@@ -5,10 +5,11 @@ use crate::http::Http;
 use crate::server::{PASSED_ON, binary, free_port};
 use serde_json::json;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -31,6 +32,8 @@ pub struct Nodes {
     folder: TempDir,
     nodes: Vec<Node>,
     variables: Vec<(String, String)>,
+    /// Where the data directories are, if not in the folder.
+    disks: Option<PathBuf>,
 }
 
 struct Node {
@@ -55,6 +58,7 @@ impl Nodes {
             folder: folder.expect("a temporary folder can be made"),
             nodes: Vec::new(),
             variables: Vec::new(),
+            disks: None,
         };
         std::fs::write(nodes.token(), JOIN_TOKEN).expect("the new folder is writable");
         nodes.certs(&["init"]);
@@ -73,6 +77,12 @@ impl Nodes {
         self
     }
 
+    /// The same, whose nodes keep their data in folders of this one.
+    pub fn with_disks_in(mut self, folder: PathBuf) -> Self {
+        self.disks = Some(folder);
+        self
+    }
+
     /// Makes a node's certificate and place; returns its number.
     pub fn add(&mut self, kind: Kind, name: &str) -> usize {
         self.certs(&["node", "--role", kind.word(), "--name", name, "--ip", "127.0.0.1"]);
@@ -86,15 +96,15 @@ impl Nodes {
     }
 
     fn place(&mut self, kind: Kind, name: &str, disk: u32) -> usize {
-        let peer = free_port();
+        let peer = lasting_port();
         self.nodes.push(Node {
             name: name.to_owned(),
             kind,
             zone: format!("zone-{}", self.nodes.len() % 3),
-            rest: free_port(),
+            rest: lasting_port(),
             peer,
             advertised: peer,
-            admin: free_port(),
+            admin: lasting_port(),
             disk,
             process: None,
         });
@@ -119,7 +129,7 @@ impl Nodes {
 
     /// Lets a node that is not started yet tell its peers another port than it listens at; returns it.
     pub fn advertise_elsewhere(&mut self, n: usize) -> u16 {
-        self.nodes[n].advertised = free_port();
+        self.nodes[n].advertised = lasting_port();
         self.nodes[n].advertised
     }
 
@@ -205,17 +215,26 @@ impl Nodes {
             {
                 return;
             }
-            for node in &mut self.nodes {
-                let Some(process) = &mut node.process else {
-                    continue;
-                };
-                if let Some(status) = process.try_wait().expect("a child can be waited for") {
-                    panic!("{} ended with {status}", node.name);
-                }
+            if let Some(fallen) = self.fallen() {
+                panic!("{fallen}");
             }
             assert!(Instant::now() < given_up, "{} cannot be used", self.nodes[n].name);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// A node that has ended by itself, and what it said last.
+    pub fn fallen(&mut self) -> Option<String> {
+        let has_ended = |node: &mut Node| {
+            let process = node.process.as_mut();
+            process.is_some_and(|process| process.try_wait().expect("a child can be waited for").is_some())
+        };
+        let n = self.nodes.iter_mut().position(has_ended)?;
+        Some(format!(
+            "{} has ended:\n{}",
+            self.nodes[n].name,
+            tail(&self.log(n))
+        ))
     }
 
     /// A client of a coordinator, with the root key if the nodes have one.
@@ -375,7 +394,8 @@ impl Nodes {
     /// A node's data directory.
     pub fn data(&self, n: usize) -> PathBuf {
         let node = &self.nodes[n];
-        self.folder.path().join(format!("{}-{}", node.name, node.disk))
+        let disks = self.disks.as_deref().unwrap_or(self.folder.path());
+        disks.join(format!("{}-{}", node.name, node.disk))
     }
 
     /// A node's log.
@@ -442,6 +462,19 @@ impl Drop for Nodes {
                     tail(&self.log(n))
                 );
             }
+        }
+    }
+}
+
+/// A port below those that the system gives to outgoing connections: nobody else has it when a node is started again.
+fn lasting_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Other tests run beside this one, and begin elsewhere.
+    let first = std::process::id() as u16 % 20_000;
+    loop {
+        let port = 10_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sealdex_tests::aws;
+use sealdex_tests::clients::{run, said, scripts, unittests};
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::random::Random;
@@ -10,8 +11,8 @@ use sealdex_tests::server::Home;
 use sealdex_tests::venv::venv;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_client_0_17_works() {
@@ -157,23 +158,9 @@ async fn run_unittests(version: &str, module: &str, at_least: usize) {
         home = with_slots(home, folder.path()).await;
     }
     let mut server = home.start().await;
-    let mut python = Command::new(venv(version).join("bin/python"));
-    python
-        .args(["-B", "-m", "unittest", "-v", module])
-        .env("SEALDEX_URL", format!("http://{}", server.http.address()))
-        .env("SEALDEX_ROOT_KEY", root_key.unwrap_or_default())
-        .env("SEALDEX_SLOTS", "kms secret tenant local")
-        .env("SEALDEX_CLIENT_VERSION", format!("{version}.0"))
-        .current_dir(scripts());
-    let output = run(python).await;
-    let said = said(&output);
-    assert!(output.status.success(), "client {version}, {module}:\n{said}");
-    let line = said
-        .lines()
-        .find(|line| line.starts_with("Ran "))
-        .expect("unittest says how many tests it ran");
-    println!("client {version}, {module}: {line}");
-    let count: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let url = format!("http://{}", server.http.address());
+    let slots = [("SEALDEX_SLOTS", "kms secret tenant local")];
+    let count = unittests(version, module, &url, root_key, &slots).await;
     assert!(count >= at_least, "only {count} tests ran");
     server.assert_alive();
 }
@@ -200,24 +187,4 @@ async fn with_slots(mut home: Home, folder: &Path) -> Home {
         home = home.with_variable(name, &value);
     }
     home.with_variable("SEALDEX_CONFIG_FILE", config.to_str().unwrap())
-}
-
-async fn run(mut command: Command) -> Output {
-    let shown = format!("{:?}", command.get_program());
-    let output = tokio::task::spawn_blocking(move || command.output())
-        .await
-        .unwrap();
-    output.unwrap_or_else(|error| panic!("{shown}: {error}; `make deps` makes the environments"))
-}
-
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("compat")
 }

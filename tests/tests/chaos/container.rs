@@ -1,8 +1,8 @@
 //! A node in a container, of the compose project or of this test's own.
 
-use super::docker::{docker, inspect};
 use super::machine::{Done, Machine, Role};
-use super::process::says_that_it_is_well;
+use super::process::answers;
+use sealdex_tests::docker::{docker, inspect};
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -114,7 +114,7 @@ impl Container {
         });
         Ok(Self {
             name: service.unwrap_or("serve").to_owned(),
-            clients: address(inspected, clients).map(|address| (clients.to_owned(), address)),
+            clients: address(inspected, clients, REST_PORT).map(|address| (clients.to_owned(), address)),
             deaths: deaths(inspected),
             id,
             role,
@@ -178,7 +178,9 @@ impl Machine for Container {
         docker(&["network", "disconnect", &peers.network, &self.id])?;
         let island = peers.island();
         if docker(&["network", "inspect", &island]).is_err() {
-            docker(&["network", "create", "--internal", &island])?;
+            let labels = inspect(&self.id)?["Config"]["Labels"].clone();
+            let project = format!("{PROJECT}={}", text(&labels[PROJECT]));
+            docker(&["network", "create", "--internal", "--label", &project, &island])?;
         }
         self.connect(&island)
     }
@@ -211,12 +213,16 @@ impl Machine for Container {
         };
         let state = &inspected["State"];
         let runs = state["Running"] == true && state["Paused"] == false;
-        let is_healthy = state["Health"].is_null() || state["Health"]["Status"] == "healthy";
-        let answers = self.clients.as_ref().is_none_or(|(network, _)| {
-            let address = address(&inspected, network);
-            address.is_some_and(|address| says_that_it_is_well(address).unwrap_or(false))
-        });
-        runs && is_healthy && answers && deaths(&inspected) <= self.deaths
+        let says = |network: &str, port: u16, path: &str| {
+            address(&inspected, network, port).is_some_and(|address| answers(address, path))
+        };
+        let serves = self
+            .clients
+            .as_ref()
+            .is_none_or(|(network, _)| says(network, REST_PORT, "/v1/health"));
+        let peers = self.peers.as_ref();
+        let is_ready = peers.is_none_or(|peers| says(&peers.network, ADMIN_PORT, "/readyz"));
+        runs && serves && is_ready && deaths(&inspected) <= self.deaths
     }
 }
 
@@ -238,9 +244,9 @@ fn text(value: &Value) -> String {
 
 /// Where a running container is reached on a network. Not through a published port, where Docker takes connections that nobody serves.
 /// A container that is started again takes the address that it or a like one had.
-fn address(inspected: &Value, network: &str) -> Option<SocketAddr> {
+fn address(inspected: &Value, network: &str, port: u16) -> Option<SocketAddr> {
     let ip = inspected["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
-    Some(SocketAddr::new(ip.parse().ok()?, REST_PORT))
+    Some(SocketAddr::new(ip.parse().ok()?, port))
 }
 
 /// How often it ended by itself and was started by Docker since somebody last started it.
@@ -261,8 +267,13 @@ fn empty(folder: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What has this label goes with the project.
+const PROJECT: &str = "com.docker.compose.project";
+
 /// Longer than a node takes to drain.
 const STOP_SECONDS_MAX: &str = "60";
 
 /// Where a node in a container listens.
 const REST_PORT: u16 = 8000;
+/// Where one of several answers probes.
+const ADMIN_PORT: u16 = 9000;

@@ -1,8 +1,8 @@
 //! A shard node that a compose project does not have: it joins under load, stays a while, and is gone for good.
 
 use super::container::Container;
-use super::docker::{docker, inspect};
 use super::machine::{Done, Machine};
+use sealdex_tests::docker::{docker, inspect};
 use serde_json::Value;
 use std::path::Path;
 
@@ -14,16 +14,13 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// A guest named `name`, like that node; `None` if there is no certificate of that name beside the node's own.
-    pub(crate) fn like(node: &Container, name: &str) -> Result<Option<Self>, String> {
-        let has_certificate =
-            certificate(&inspect(node.id())?, name).is_ok_and(|path| Path::new(&path).exists());
+    /// A guest named `name`, like that node. Its certificate lies beside the node's own.
+    pub(crate) fn like(node: &Container, name: &str) -> Result<Self, String> {
         let network = node.network_of_peers()?.to_owned();
-        let guest = Self {
+        Ok(Self {
             name: name.to_owned(),
             like: (node.id().to_owned(), node.name().to_owned(), network),
-        };
-        Ok(has_certificate.then_some(guest))
+        })
     }
 
     /// Its name.

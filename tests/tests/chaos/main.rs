@@ -5,7 +5,6 @@
 
 mod clients;
 mod container;
-mod docker;
 mod forgetful;
 mod guest;
 mod machine;

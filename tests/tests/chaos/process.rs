@@ -138,7 +138,7 @@ impl Machine for Process {
 
     fn is_well(&self) -> bool {
         let runs = matches!(self.child().as_mut().map(Child::try_wait), Some(Ok(None)));
-        runs && says_that_it_is_well(self.address).unwrap_or(false)
+        runs && answers(self.address, "/v1/health")
     }
 }
 
@@ -152,12 +152,17 @@ impl Drop for Process {
     }
 }
 
-/// Asks the health route, without the clients' patience.
-pub(crate) fn says_that_it_is_well(address: SocketAddr) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(b"GET /v1/health HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n")?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer)?;
-    Ok(answer == *b"HTTP/1.1 200")
+/// Whether `path` is answered with a 200, without the clients' patience.
+pub(crate) fn answers(address: SocketAddr, path: &str) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").as_bytes(),
+        )?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(answer == *b"HTTP/1.1 200")
+    };
+    ask().unwrap_or(false)
 }

@@ -4,6 +4,7 @@ use super::container::Container;
 use super::guest::Guest;
 use super::machine::{Machine, Role};
 use super::process::Process;
+use sealdex_tests::containers::{Containers, composes};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) machines: Vec<Arc<dyn Machine>>,
     /// A node that may join them.
     pub(crate) guest: Option<Arc<Guest>>,
+    /// Taken away when the run is over.
+    _containers: Option<Containers>,
     /// What opens everything to clients.
     pub(crate) root_key: String,
     /// How long faults go on.
@@ -28,8 +31,7 @@ impl Settings {
     /// Starts or finds the nodes. `SEALDEX_CHAOS_DEPLOYMENT` is one of
     /// - `process` (the default): `sealdex serve` on loopback,
     /// - `container`: the same in a container of the image `SEALDEX_IMAGE`,
-    /// - `compose`: the running compose project `SEALDEX_CHAOS_PROJECT`, whose root key is in the file `SEALDEX_CHAOS_ROOT_KEY`. A node
-    ///   named `SEALDEX_CHAOS_GUEST` joins it now and then if there is a certificate for it.
+    /// - `compose`: three coordinators and three shard nodes in containers of the same image, and a shard node that comes and goes.
     pub(crate) fn from_environment() -> Result<Self, String> {
         let given = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         let number = |name: &str, default: &str| {
@@ -37,25 +39,19 @@ impl Settings {
             text.parse::<usize>()
                 .map_err(|_| format!("{name} is {text}; it must be a number"))
         };
-        let mut guest = None;
+        let image = given("SEALDEX_IMAGE", "sealdex:latest");
+        let (mut guest, mut containers) = (None, None);
         let mut root_key = "the root key of this test".to_owned();
         let machines = match given("SEALDEX_CHAOS_DEPLOYMENT", "process").as_str() {
             "process" => vec![shared(Process::begin(&root_key)?)],
-            "container" => vec![shared(Container::begin(
-                &given("SEALDEX_IMAGE", "sealdex:latest"),
-                &root_key,
-            )?)],
+            "container" => vec![shared(Container::begin(&image, &root_key)?)],
             "compose" => {
-                let path = given(
-                    "SEALDEX_CHAOS_ROOT_KEY",
-                    concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose/run/root-key"),
-                );
-                let read = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-                root_key = read.trim().to_owned();
-                let nodes =
-                    Container::of_project(&given("SEALDEX_CHAOS_PROJECT", "sealdex"), "clients", "peers")?;
+                let nodes = containers.insert(deployment(&image)?);
+                root_key = nodes.root_key()?;
+                nodes.command(&["certificate", "shard", GUEST])?;
+                let nodes = Container::of_project(nodes.project(), "clients", "peers")?;
                 if let Some(shard) = nodes.iter().find(|node| node.role() == Role::Shard) {
-                    guest = Guest::like(shard, &given("SEALDEX_CHAOS_GUEST", "shard-4"))?.map(Arc::new);
+                    guest = Some(Arc::new(Guest::like(shard, GUEST)?));
                 }
                 nodes.into_iter().map(shared).collect()
             }
@@ -65,12 +61,10 @@ impl Settings {
                 ));
             }
         };
-        if machines.is_empty() {
-            return Err("the deployment has no nodes: start it first".to_owned());
-        }
         Ok(Self {
             machines,
             guest,
+            _containers: containers,
             root_key,
             time: Duration::from_secs(number("SEALDEX_CHAOS_SECONDS", "20")? as u64),
             acknowledged_min: number("SEALDEX_CHAOS_WRITES_MIN", "500")?,
@@ -79,6 +73,22 @@ impl Settings {
     }
 }
 
+/// Starts one, and waits until it is ready.
+fn deployment(image: &str) -> Result<Containers, String> {
+    let compose = composes();
+    let compose = compose.first().ok_or("there is no compose: make deps-deploy")?;
+    let containers = Containers::of(image, compose, "chaos")
+        // Revoked users go on trying, from one address.
+        .with_variable("SEALDEX_FAILED_ATTEMPTS_MAX", "0")
+        // Nodes that are gone for good are given up sooner.
+        .with_variable("SEALDEX_GRACE_SECONDS", "15");
+    containers.command(&["up"])?;
+    Ok(containers)
+}
+
 fn shared(machine: impl Machine + 'static) -> Arc<dyn Machine> {
     Arc::new(machine)
 }
+
+/// The shard node that comes and goes.
+const GUEST: &str = "shard-4";

@@ -3,8 +3,13 @@
 use serde_json::Value;
 use std::process::Command;
 
+/// Whether a Docker daemon answers here.
+pub fn is_here() -> bool {
+    docker(&["info"]).is_ok()
+}
+
 /// Runs `docker` with these arguments; returns what it printed.
-pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
+pub fn docker(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("docker")
         .args(arguments)
         .output()
@@ -20,7 +25,7 @@ pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
 }
 
 /// What `docker inspect` says of a container.
-pub(crate) fn inspect(container: &str) -> Result<Value, String> {
+pub fn inspect(container: &str) -> Result<Value, String> {
     let said = docker(&["inspect", "--type", "container", container])?;
     let list: Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
     Ok(list[0].clone())
