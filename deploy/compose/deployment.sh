@@ -40,14 +40,14 @@ certs() {
     local folder=$1
     shift
     docker run --rm --network none --read-only --user "$(id -u):0" --volume "$folder:/folder" "$image" \
-        certs "$@" --dir /folder/authority
+        certs "$@" --dir /folder/authority >/dev/null
 }
 
-# A certificate for a node, in a folder with nothing else in it but the authority's.
+# A certificate for a node, in a folder with nothing else in it but the authority's. Coordinators are NODE.peers to others.
 certificate() {
     local folder=$1 role=$2 node=$3 own=$1/certs/$3
     umask 077
-    certs "$folder" node --role "$role" --name "$node"
+    certs "$folder" node --role "$role" --name "$node" --dns "$node.peers"
     mkdir -p "$own"
     [ "$(id -u)" != 0 ] || chown "$owner:0" "$folder/authority/$node".{crt,key}
     cp "$folder/authority/ca.crt" "$own/"
@@ -108,9 +108,9 @@ up() {
     echo "    stop     make down"
 }
 
-# What others have put beside it goes too: nodes that joined, networks that they were on.
+# Nothing stays, so nothing is handed over. What others have put beside it goes too: nodes that joined, networks that they were on.
 down() {
-    compose down --volumes --remove-orphans --timeout 40
+    compose down --volumes --remove-orphans --timeout 0
     local label=label=com.docker.compose.project=$project
     docker ps -aq --filter "$label" | xargs -r docker rm -fv >/dev/null
     docker network ls -q --filter "$label" | xargs -r docker network rm >/dev/null

@@ -2,7 +2,7 @@
 //! node, each with its own data directory and log. Nodes are started, stopped, killed, and set up anew on an empty disk.
 
 use crate::http::Http;
-use crate::server::{PASSED_ON, binary, free_port};
+use crate::server::{PASSED_ON, binary};
 use serde_json::json;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

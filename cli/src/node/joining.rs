@@ -6,6 +6,7 @@ use sealdex_crypto::Credential;
 use sealdex_peer::{Credentials, Directory, Identity, PeerError, Registered, Role};
 use sealdex_proto::PEER_VERSION;
 use sealdex_proto::peer::{JoinReply, JoinRequest, Member};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,7 +99,8 @@ struct Waiting {
     patience: Option<Duration>,
     /// Since when a node of its name is in its way.
     namesake: Option<Instant>,
-    told: String,
+    /// What each address was last said to keep the node waiting with.
+    told: BTreeMap<String, String>,
 }
 
 impl Waiting {
@@ -108,13 +110,13 @@ impl Waiting {
             since: Instant::now(),
             patience: (patience > 0).then(|| Duration::from_secs(patience)),
             namesake: None,
-            told: String::new(),
+            told: BTreeMap::new(),
         }
     }
 
-    /// Says once what keeps the node waiting, and ends the wait when it took too long.
+    /// Says of each address once what keeps the node waiting, and ends the wait when it took too long.
     fn after(&mut self, address: &str, error: &PeerError) -> Result<(), NodeError> {
-        let says = format!("{address}: {error}");
+        let says = error.to_string();
         if let PeerError::Status(status) = error
             && status.code() == Code::AlreadyExists
             && self.namesake.get_or_insert_with(Instant::now).elapsed() >= NAMESAKE_MAX
@@ -125,11 +127,16 @@ impl Waiting {
             .patience
             .is_some_and(|patience| self.since.elapsed() >= patience)
         {
+            let says = format!("{address}: {says}");
             return Err(NodeError::Alone(self.since.elapsed().as_secs(), says));
         }
-        if says != self.told {
-            tracing::info!(reason = says, "not joined yet; coordinators are asked again");
-            self.told = says;
+        if self.told.get(address) != Some(&says) {
+            tracing::info!(
+                address,
+                reason = says,
+                "not joined yet; coordinators are asked again"
+            );
+            self.told.insert(address.to_owned(), says);
         }
         Ok(())
     }
