@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -468,11 +468,12 @@ impl Drop for Nodes {
 
 /// A port below those that the system gives to outgoing connections: nobody else has it when a node is started again.
 fn lasting_port() -> u16 {
-    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
     // Other tests run beside this one, and begin elsewhere.
-    let first = std::process::id() as u16 % 20_000;
+    let first = std::process::id();
     loop {
-        let port = 10_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let next = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(next).expect("it is below 20,000");
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }

@@ -5,6 +5,7 @@ use super::process::answers;
 use sealdex_tests::docker::{docker, inspect};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 /// A container that runs a node.
 pub(crate) struct Container {
@@ -194,7 +195,7 @@ impl Machine for Container {
         self.connect(&peers.network)
     }
 
-    fn wipe(&self) -> Done {
+    fn disk(&self) -> Result<PathBuf, String> {
         let mounts = inspect(&self.id)?["Mounts"].clone();
         let data = mounts
             .as_array()
@@ -204,7 +205,12 @@ impl Machine for Container {
         let source = data
             .and_then(|mount| mount["Source"].as_str())
             .ok_or("it has no volume at /data")?;
-        empty(source).map_err(|error| format!("{source}: {error}"))
+        Ok(source.into())
+    }
+
+    fn wipe(&self) -> Done {
+        let disk = self.disk()?;
+        empty(&disk).map_err(|error| format!("{}: {error}", disk.display()))
     }
 
     fn is_well(&self) -> bool {
@@ -255,7 +261,7 @@ fn deaths(inspected: &Value) -> u64 {
 }
 
 /// Removes what is in a folder, and leaves the folder with its owner and rights.
-fn empty(folder: &str) -> std::io::Result<()> {
+fn empty(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -3,6 +3,7 @@
 use super::machine::{Done, Machine, Role};
 use super::process::Process;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// The node.
@@ -68,6 +69,10 @@ impl Machine for Forgetful {
 
     fn mend(&self) -> Done {
         self.0.mend()
+    }
+
+    fn disk(&self) -> Result<PathBuf, String> {
+        self.0.disk()
     }
 
     fn wipe(&self) -> Done {

@@ -1,6 +1,7 @@
 //! One node, as somebody sees it who may pull its plugs.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What can be done to a node. All of it blocks until it is done.
 pub(crate) trait Machine: Send + Sync {
@@ -26,6 +27,8 @@ pub(crate) trait Machine: Send + Sync {
     fn mend(&self) -> Done;
     /// Empties the disk of a node that does not run.
     fn wipe(&self) -> Done;
+    /// Where what it stores lies.
+    fn disk(&self) -> Result<PathBuf, String>;
     /// True if it runs and says that it is well.
     fn is_well(&self) -> bool;
 }

@@ -9,15 +9,18 @@ mod forgetful;
 mod guest;
 mod machine;
 mod nemesis;
+mod overseer;
 mod process;
+mod replicas;
 mod report;
 mod run;
 mod schedule;
 mod settings;
 
 use forgetful::Forgetful;
-use machine::Role;
+use machine::{Machine, Role};
 use process::Process;
+use replicas::Compared;
 use run::run;
 use schedule::{Fault, Nodes, Planned, Schedule};
 use sealdex_tests::history::Kind;
@@ -60,7 +63,13 @@ async fn no_client_sees_what_a_correct_deployment_could_not_show() {
     .await;
     let report = run.report();
     println!("\n{report}");
+    let machines = settings.machines.clone();
+    let compared = tokio::task::spawn_blocking(move || stop_and_compare(&machines))
+        .await
+        .unwrap();
+    println!("{compared}");
     run.assert_clean(&settings.histories);
+    assert!(compared.differ.is_empty(), "{:#?}", compared.differ);
     assert!(
         report.acknowledged >= settings.acknowledged_min,
         "too little was written for the faults to mean anything"
@@ -75,6 +84,22 @@ async fn no_client_sees_what_a_correct_deployment_could_not_show() {
     // Where there is one node only, nobody takes over.
     assert!(settings.machines.len() == 1 || noticed.is_empty(), "{told}");
 }
+
+/// What shard nodes have stored, when nobody writes any more and nobody has anything written. Of one node alone there is nothing to
+/// compare.
+fn stop_and_compare(machines: &[Arc<dyn Machine>]) -> Compared {
+    let of = |role| machines.iter().filter(move |machine| machine.role() == role);
+    of(Role::Coordinator).for_each(|coordinator| coordinator.stop().unwrap());
+    std::thread::sleep(REST);
+    let disk = |shard: &Arc<dyn Machine>| {
+        shard.stop().unwrap();
+        (shard.name().to_owned(), shard.disk().unwrap())
+    };
+    replicas::compare(&of(Role::Shard).map(disk).collect::<Vec<_>>()).unwrap()
+}
+
+/// Followers hear with the next heartbeat what was committed.
+const REST: Duration = Duration::from_secs(3);
 
 /// The whole way, from a client's request to the verdict, must find a deployment out that loses what it acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

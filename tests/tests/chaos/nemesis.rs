@@ -2,6 +2,7 @@
 
 use super::guest::Guest;
 use super::machine::{Done, Machine};
+use super::overseer::Overseer;
 use super::schedule::{Fault, Planned, Schedule};
 use sealdex_tests::history::{Moment, Recorder};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Nemesis {
     machines: Vec<Arc<dyn Machine>>,
     guest: Option<Arc<Guest>>,
+    overseer: Overseer,
     recorder: Arc<Recorder>,
 }
 
@@ -31,11 +33,13 @@ impl Nemesis {
     pub(crate) fn new(
         machines: &[Arc<dyn Machine>],
         guest: Option<Arc<Guest>>,
+        overseer: Overseer,
         recorder: &Arc<Recorder>,
     ) -> Self {
         Self {
             machines: machines.to_vec(),
             guest,
+            overseer,
             recorder: recorder.clone(),
         }
     }
@@ -43,11 +47,13 @@ impl Nemesis {
     /// Runs the whole schedule. An error is a deployment that did not come back, or a fault that could not be done.
     pub(crate) async fn run(self, schedule: Schedule) -> Result<Vec<Struck>, String> {
         let strike = move || {
-            schedule
+            let struck: Result<Vec<Struck>, String> = schedule
                 .0
                 .into_iter()
                 .map(|planned| self.strike(planned))
-                .collect()
+                .collect();
+            self.overseer.wait_until_whole()?;
+            struck
         };
         tokio::task::spawn_blocking(strike)
             .await
@@ -57,7 +63,8 @@ impl Nemesis {
     fn strike(&self, planned: Planned) -> Result<Struck, String> {
         std::thread::sleep(planned.after);
         self.wait_until_all_are_well()
-            .map_err(|error| format!("before anything was done: {error}"))?;
+            .and_then(|()| self.overseer.wait_until_whole())
+            .map_err(|error| format!("before {planned}: {error}"))?;
         println!("  {planned}");
         let begin = self.recorder.now();
         self.carry_out(&planned)
@@ -108,10 +115,14 @@ impl Nemesis {
                 machine.start()?;
                 self.wait_until_all_are_well()
             }),
-            Fault::Guest => {
+            Fault::Guest | Fault::Deserter => {
                 let guest = self.guest.as_ref().ok_or("there is no guest")?.come()?;
                 wait_until_well([&guest as &dyn Machine].into_iter())?;
                 std::thread::sleep(planned.lasts);
+                if planned.fault == Fault::Guest {
+                    self.overseer.decommission(guest.name())?;
+                    guest.stop()?;
+                }
                 Guest::go(&guest)
             }
         }

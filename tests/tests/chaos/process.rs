@@ -5,7 +5,7 @@ use sealdex_tests::server::binary;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -130,6 +130,10 @@ impl Machine for Process {
 
     fn mend(&self) -> Done {
         self.cut()
+    }
+
+    fn disk(&self) -> Result<PathBuf, String> {
+        Ok(self.folder.path().join("data"))
     }
 
     fn wipe(&self) -> Done {

@@ -4,11 +4,13 @@ use super::clients::{Notes, Work, audit};
 use super::guest::Guest;
 use super::machine::Machine;
 use super::nemesis::{Nemesis, Struck};
+use super::overseer::Overseer;
 use super::report::Report;
 use super::schedule::Schedule;
 use sealdex_tests::history::{Findings, History, Recorder, check};
 use sealdex_tests::random::Random;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,12 +35,15 @@ pub(crate) async fn run(
 ) -> Run {
     wait_until_all_are_well(machines).await;
     let recorder = Arc::new(Recorder::default());
-    let coordinators = machines.iter().filter_map(|machine| machine.rest()).collect();
+    let coordinators: Vec<SocketAddr> = machines.iter().filter_map(|machine| machine.rest()).collect();
+    let overseer = Overseer::of(&coordinators, root_key);
     let work = Work::begin(&recorder, coordinators, root_key, random)
         .await
         .expect("a deployment that is well serves");
     let clients = work.start(random);
-    let struck = Nemesis::new(machines, guest, &recorder).run(schedule).await;
+    let struck = Nemesis::new(machines, guest, overseer, &recorder)
+        .run(schedule)
+        .await;
     work.end();
     clients.join_all().await;
     let audited = audit(&work).await;

@@ -39,8 +39,10 @@ pub(crate) enum Fault {
     RollingRestart,
     /// They are killed, and started with empty disks.
     Wipe,
-    /// A node joins, stays, and is gone for good.
+    /// A node joins, stays, and leaves as an operator has it leave.
     Guest,
+    /// A node joins, stays, and is gone without a word, with its disk.
+    Deserter,
 }
 
 /// What there is to strike.
@@ -73,7 +75,7 @@ impl Nodes {
             faults.push(Fault::Wipe);
         }
         if self.guest.is_some() {
-            faults.push(Fault::Guest);
+            faults.extend([Fault::Guest, Fault::Deserter]);
         }
         faults
     }
@@ -133,14 +135,14 @@ impl Planned {
                 let shards = all.of(Role::Shard);
                 vec![shards[random.below(shards.len())].to_owned()]
             }
-            Fault::Guest => all.guest.iter().cloned().collect(),
+            Fault::Guest | Fault::Deserter => all.guest.iter().cloned().collect(),
         };
         let milliseconds = match fault {
             // Some come back before anybody noticed.
             Fault::Kill | Fault::Wipe => 20 + random.below(5_000),
             Fault::Pause | Fault::Cut => 200 + random.below(8_000),
             // Long enough for some partitions to move there.
-            Fault::Guest => 5_000 + random.below(10_000),
+            Fault::Guest | Fault::Deserter => 5_000 + random.below(10_000),
             Fault::RestartAll | Fault::RollingRestart => 0,
         };
         let struck = all.nodes.iter().filter(|(name, _)| nodes.contains(name));
