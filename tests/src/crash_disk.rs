@@ -11,6 +11,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The disk, mounted; taken apart on drop.
@@ -59,7 +61,7 @@ impl CrashDisk {
     /// Puts the disk back to the last cut. Nothing may have a file open on it.
     pub fn restore(&self) {
         for mount in ["disk", "drive"] {
-            command("umount", &[path(&self.at(mount))]);
+            self.unmount(mount);
         }
         fs::rename(self.at("store/cut.img"), self.at("store/drive.img")).expect("there was a cut");
         self.mount("store/drive.img", "drive");
@@ -77,6 +79,21 @@ impl CrashDisk {
         command(mkfs, &["-q", path(&image)]);
     }
 
+    /// A container that is started just now has all mounts of the machine for a moment.
+    fn unmount(&self, mount: &str) {
+        let given_up = Instant::now() + BUSY_MAX;
+        loop {
+            let output = Command::new("umount").arg(self.at(mount)).output();
+            let output = output.expect("umount can be started");
+            if output.status.success() {
+                return;
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(Instant::now() < given_up, "{said}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     fn mount(&self, image: &str, mount: &str) {
         // What is deleted inside takes no room outside.
         let (image, mount) = (self.at(image), self.at(mount));
@@ -92,6 +109,8 @@ impl Drop for CrashDisk {
         }
     }
 }
+
+const BUSY_MAX: Duration = Duration::from_secs(60);
 
 /// Why such disks cannot be made here, if they cannot.
 pub fn is_possible() -> Result<(), String> {

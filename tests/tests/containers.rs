@@ -13,8 +13,12 @@ use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// Six nodes are enough for a machine at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The image of the binary that is tested; removed on drop.
 struct Image(String);
@@ -51,6 +55,7 @@ async fn existing_clients_are_served_by_any_coordinator_and_nothing_is_left_behi
         println!("no Docker daemon answers: nothing was started");
         return;
     }
+    let _alone = ALONE.lock().await;
     let image = Image::build();
     let composes = composes();
     assert!(
@@ -100,6 +105,7 @@ async fn the_commands_of_the_runbooks_do_what_they_say() {
         println!("no Docker daemon answers: no command was run");
         return;
     }
+    let _alone = ALONE.lock().await;
     let image = Image::build();
     let composes = composes();
     let containers = Containers::of(&image.0, composes[0], "runbooks");
