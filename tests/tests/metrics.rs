@@ -109,6 +109,17 @@ async fn figures_move_with_what_happens_and_identify_nobody() {
         assert!(after.sum("sealdex_disk_free_bytes", &[("store", store)]) > 0.0);
         assert!(after.sum("sealdex_disk_needed_bytes", &[("store", store)]) > 0.0);
     }
+    for (of, groups) in [("partition", 4.0), ("metadata", 1.0)] {
+        let leaders = [("of", of), ("role", "leader")];
+        assert_eq!(after.sum("sealdex_raft_replicas", &[("of", of)]), groups);
+        assert_eq!(after.sum("sealdex_raft_replicas", &leaders), groups);
+        assert_eq!(after.sum("sealdex_raft_followers_behind", &[("of", of)]), 0.0);
+        assert!(
+            after
+                .text
+                .contains(&format!("sealdex_raft_unapplied_entries_max{{of=\"{of}\"}} "))
+        );
+    }
     until_nothing_is_under_way(&admin).await;
 
     let finds = scanner.scan(after.text.as_bytes(), 10);

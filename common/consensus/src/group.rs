@@ -370,7 +370,7 @@ fn change_error(error: ClientWriteError<Types>) -> ChangeError {
     }
 }
 
-fn status(metrics: &Metrics) -> GroupStatus {
+pub(crate) fn status(metrics: &Metrics) -> GroupStatus {
     let index = |index: Option<u64>| LogIndex(index.unwrap_or(0));
     let membership = metrics.membership_config.membership();
     let replicated = metrics.replication.iter().flatten();

@@ -1,5 +1,7 @@
 //! A process's part in all groups: the log database that they share, and which replicas are here.
 
+use crate::census;
+use crate::group::status;
 use crate::keeper::Upkeep;
 use crate::log::{Database, LogStore, OnFault, Stream, Writer};
 use crate::machine::Machine;
@@ -7,10 +9,11 @@ use crate::raft::config::{self, Timing};
 use crate::raft::wire;
 use crate::replica::{Parts, Replica};
 use crate::snapshot::{Staging, read_header};
-use crate::{Group, GroupId, NodeId, Peers, Space, StateMachine, StorageFault};
+use crate::{Group, GroupId, GroupStatus, NodeId, Peers, Space, StateMachine, StorageFault};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::{Mutex, RwLock};
+use sealdex_telemetry::metrics;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -126,7 +129,7 @@ impl Host {
             .map_err(|error| HostError::Storage(error.to_string()))?;
         let database = Arc::new(database);
         let (writer, stream) = Writer::start(Arc::clone(&database), Arc::clone(&on_fault));
-        Ok(Arc::new(Self {
+        let host = Arc::new(Self {
             node: options.node,
             folder: options.path,
             space: options.space,
@@ -139,7 +142,15 @@ impl Host {
             open: Mutex::new(Some((database, stream))),
             replicas: Replicas::default(),
             changing: tokio::sync::Mutex::default(),
-        }))
+        });
+        metrics().at_scrape(&host, |host| census::tell(host.node, &host.statuses()));
+        Ok(host)
+    }
+
+    fn statuses(&self) -> Vec<(GroupId, GroupStatus)> {
+        let replicas = self.replicas.read();
+        let status = |(id, replica): (&GroupId, &Arc<Replica>)| (*id, replica.metrics(status));
+        replicas.iter().map(status).collect()
     }
 
     /// Who this node is.

@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod barrier;
+mod census;
 mod group;
 mod host;
 mod keeper;

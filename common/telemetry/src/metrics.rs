@@ -1,6 +1,8 @@
 //! All figures of a process, and their exposition. Knows the subjects, not what they mean.
 
-use crate::{Certificates, Connections, Disk, Kms, Leases, Log, Queues, Recall, Requests, Shard, Stages};
+use crate::{
+    Certificates, Connections, Disk, Kms, Leases, Log, Queues, Raft, Recall, Requests, Shard, Stages,
+};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -37,6 +39,8 @@ pub struct Metrics {
     pub queues: Queues,
     /// Syncs of logs.
     pub log: Log,
+    /// Replicas of groups.
+    pub raft: Raft,
     /// Disks.
     pub disk: Disk,
     /// Certificates between nodes.
@@ -63,6 +67,7 @@ impl Metrics {
             recall: Recall::register(&mut registry),
             queues: Queues::register(&mut registry),
             log: Log::register(&mut registry),
+            raft: Raft::register(&mut registry),
             disk: Disk::register(&mut registry),
             certificates: Certificates::register(&mut registry),
             registry,
@@ -109,7 +114,10 @@ pub(crate) fn numbers() -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Certificate, KmsOperation, KmsOutcome, KmsProvider, Queue, Stage, Store, Urgency};
+    use crate::{
+        Certificate, KmsOperation, KmsOutcome, KmsProvider, Queue, RaftFigures, Replicated, Stage, Store,
+        Urgency,
+    };
     use std::time::{Duration, SystemTime};
 
     #[test]
@@ -130,6 +138,12 @@ mod tests {
         metrics
             .certificates
             .ends(Certificate::Node, SystemTime::UNIX_EPOCH + 9 * second);
+        let figures = RaftFigures {
+            leaders: 2,
+            behind_max: 9,
+            ..RaftFigures::default()
+        };
+        metrics.raft.set(Replicated::Partition, figures);
         let waiting = metrics.queues.enter(Queue::Scan);
         let text = metrics.expose();
         for line in [
@@ -138,6 +152,8 @@ mod tests {
             r#"sealdex_kms_call_duration_seconds_count{provider="aws-kms",operation="unwrap",outcome="throttled"} 1"#,
             r#"sealdex_disk_free_bytes{store="shard"} 7"#,
             r#"sealdex_disk_refusals_total{urgency="grow"} 1"#,
+            r#"sealdex_raft_replicas{of="partition",role="leader"} 2"#,
+            r#"sealdex_raft_behind_entries_max{of="partition"} 9"#,
             "sealdex_queries_total 3",
             r#"sealdex_certificate_expiration_timestamp_seconds{certificate="node"} 9"#,
             "sealdex_queries_misled_total 1",
