@@ -165,7 +165,7 @@ pub enum Rejection {
     NoSuchNode(NodeId),
     /// Its replicas would find no other place.
     #[error(
-        "{needed} nodes of that role are needed and {left} would be left; add a node, or lower the number of replicas"
+        "{needed} running nodes of that role are needed and {left} would be left; let another one join first"
     )]
     TooFewNodes {
         /// Needed.

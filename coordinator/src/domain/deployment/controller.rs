@@ -1,7 +1,7 @@
 //! What the leader of the metadata group does for the deployment: takes note of who is lost, brings groups to what the table says,
 //! and decides which replicas go where. All that must outlive it stands in the deployment; what it heard, its successor hears anew.
 
-use super::observed::{GroupReport, LOST_AFTER, NodeReport, Observed};
+use super::observed::{GroupReport, LOST_AFTER, NodeReport, Observed, Sightings};
 use super::outlook::Outlook;
 use super::{
     Begin, Command, Deployment, Group, NodeChange, NodeRecord, NodeState, balancer, planner, reconciler,
@@ -113,6 +113,11 @@ impl Controller {
         Vec::new()
     }
 
+    /// What was heard, for whoever asks how the deployment is.
+    pub fn sightings(&self, now: Duration) -> Sightings {
+        self.observed.sightings(now)
+    }
+
     fn tick(&mut self, deployment: &Deployment, unix_seconds: u64, now: Duration) -> Vec<Action> {
         let observed = &self.observed;
         let outlook = Outlook {
@@ -160,12 +165,20 @@ fn life_of(outlook: Outlook<'_>, record: &NodeRecord, unix_seconds: u64) -> Opti
         NodeChange::Lost { since }
     } else if record.lost_since.is_some() && outlook.is_live(record.id) {
         NodeChange::Found
-    } else if record.state == NodeState::Decommissioning && !outlook.deployment.table.names(record.id) {
+    } else if record.state == NodeState::Decommissioning && has_left(outlook, record) {
         NodeChange::Remove
     } else {
         return None;
     };
     Some(Command::SetNode { node: record.id, to })
+}
+
+/// Whether nothing of the deployment is on the node any more. Who is removed is not let in any more and could not be told to delete
+/// its last replica, so its own word is waited for, unless it is lost.
+fn has_left(outlook: Outlook<'_>, record: &NodeRecord) -> bool {
+    let report = outlook.observed.node(record.id, outlook.now);
+    let is_empty = report.map_or(record.lost_since.is_some(), |report| report.replicas == 0);
+    is_empty && !outlook.deployment.table.names(record.id)
 }
 
 /// One change at a time is begun, on the table as it is; the next when this one is in it.

@@ -30,6 +30,36 @@ pub struct JobName {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Claim(pub u64);
 
+/// What a node is doing for a job.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Work {
+    /// Which job.
+    pub job: JobName,
+    /// What is being done.
+    pub state: WorkState,
+    /// Items gone through.
+    pub done: u64,
+    /// Items to go through; 0 while that is not known.
+    pub total: u64,
+}
+
+/// How far work is. Not every kind of job knows every state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WorkState {
+    /// Others come first.
+    Queued,
+    /// It is being learned what the rest needs.
+    Learning,
+    /// Requests that began before are waited for.
+    Preparing,
+    /// Items are gone through.
+    Running,
+    /// Files that hold what was replaced are rewritten.
+    Purging,
+    /// It fails at present and is tried again by itself.
+    Failing,
+}
+
 /// A job that somebody works on, or did until they were lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct JobRecord {

@@ -28,9 +28,9 @@ mod view;
 
 pub use command::{Applied, Bootstrap, Command, NodeChange, Rejection};
 pub use controller::{Action, Controller, Event, REPEAT_AFTER, TRANSFER_INTERVAL};
-pub use job::{Claim, JobKind, JobName, JobRecord};
+pub use job::{Claim, JobKind, JobName, JobRecord, Work, WorkState};
 pub use node::{InstallId, NewNode, NodeRecord, NodeState, Role};
-pub use observed::{GroupReport, LOST_AFTER, NodeReport};
+pub use observed::{DiskRoom, GroupReport, LOST_AFTER, NodeReport, Sightings};
 pub use settings::Settings;
 pub use state::Deployment;
 pub use table::{Assignment, Begin, Change, Group, ReplicaRole, Step, Table};

@@ -1,6 +1,6 @@
 //! What the leader of the metadata group has heard of nodes and groups since it leads. Soft: whoever leads next hears it anew.
 
-use super::Group;
+use super::{Group, Work};
 use sealdex_core::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,12 +9,37 @@ use std::time::Duration;
 pub const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// What a node says of itself with each heartbeat.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NodeReport {
     /// It is on its way out, and will be back: nothing new is given to it.
     pub stopping: bool,
     /// Its disk is too full to take replicas.
     pub full: bool,
+    /// The disk that its data is on; none where the file system does not say. This and what follows concerns nobody who decides
+    /// about replicas, but for `replicas`.
+    pub disk: Option<DiskRoom>,
+    /// Key leases that it holds.
+    pub leases: u64,
+    /// Replicas of partitions that are on its disk, named by the table or not.
+    pub replicas: u64,
+    /// The background work that it is at.
+    pub work: Vec<Work>,
+}
+
+/// How much room there is on a disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DiskRoom {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes that have to be free for a write that begins something: with fewer, such writes are refused.
+    pub needed_bytes: u64,
+}
+
+impl DiskRoom {
+    /// Whether writes that begin something are refused.
+    pub fn is_full(self) -> bool {
+        self.free_bytes < self.needed_bytes
+    }
 }
 
 /// What the leader of a group says of it. It must be true at a moment at which the reporter led the group for certain (a read
@@ -38,6 +63,15 @@ pub struct GroupReport {
     pub changing: bool,
     /// Entries that each follower lacks, as far as the leader knows.
     pub behind: BTreeMap<NodeId, u64>,
+}
+
+/// What the leader of the metadata group has heard, for whoever asks how the deployment is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sightings {
+    /// Each node's last word, and how long ago that was.
+    pub nodes: BTreeMap<NodeId, (Duration, NodeReport)>,
+    /// The last report of each group, unless it is old.
+    pub groups: BTreeMap<Group, GroupReport>,
 }
 
 /// What was heard, and when. Moments are durations on a clock that never goes back.
@@ -85,14 +119,27 @@ impl Observed {
     }
 
     /// The node's last word, if it was heard of lately.
-    pub(super) fn node(&self, node: NodeId, now: Duration) -> Option<NodeReport> {
-        let heard = self.nodes.get(&node)?;
-        self.is_live(node, now).then_some(heard.1)
+    pub(super) fn node(&self, node: NodeId, now: Duration) -> Option<&NodeReport> {
+        let (_, report) = self.nodes.get(&node)?;
+        self.is_live(node, now).then_some(report)
     }
 
     /// The group's last report, unless it is old.
     pub(super) fn group(&self, group: Group, now: Duration) -> Option<&GroupReport> {
         let (at, report) = self.groups.get(&group)?;
         (now.saturating_sub(*at) < LOST_AFTER).then_some(report)
+    }
+
+    pub(super) fn sightings(&self, now: Duration) -> Sightings {
+        let nodes = self.nodes.iter();
+        let groups = self.groups.keys();
+        Sightings {
+            nodes: nodes
+                .map(|(node, (at, report))| (*node, (now.saturating_sub(*at), report.clone())))
+                .collect(),
+            groups: groups
+                .filter_map(|group| Some((*group, self.group(*group, now)?.clone())))
+                .collect(),
+        }
     }
 }

@@ -41,7 +41,7 @@ impl<'a> Outlook<'a> {
             observed,
             now,
         } = *self;
-        let ready = |report: NodeReport| !report.stopping && !report.full;
+        let ready = |report: &NodeReport| !report.stopping && !report.full;
         deployment.nodes().filter(move |record| {
             record.takes_replicas()
                 && record.node.role.hosts(group)

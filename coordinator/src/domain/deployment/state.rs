@@ -145,6 +145,12 @@ impl Deployment {
         if node.role == Role::Embedded || self.nodes.values().any(|other| other.node.role == Role::Embedded) {
             return Err(Rejection::Embedded);
         }
+        // It would otherwise come back under another id, with what is on its disk, whenever something starts its process again.
+        let removed =
+            |other: &&NodeRecord| other.state == NodeState::Removed && other.node.install == node.install;
+        if let Some(removed) = self.nodes.values().find(removed) {
+            return Err(Rejection::NoSuchNode(removed.id));
+        }
         let namesake = |other: &&NodeRecord| other.is_member() && other.node.name == node.name;
         match self.nodes.values().find(namesake) {
             Some(other) if other.node.install == node.install && other.node.role == node.role => {
@@ -214,8 +220,12 @@ impl Deployment {
         match (to, record.state) {
             (NodeChange::Lost { since }, _) => record.lost_since = record.lost_since.or(Some(since)),
             (NodeChange::Found, _) => record.lost_since = None,
-            (NodeChange::Decommission, NodeState::Active | NodeState::Decommissioning) => {
+            (NodeChange::Decommission, NodeState::Active) => {
                 self.check_dispensable(&record)?;
+                record.state = NodeState::Decommissioning;
+            }
+            // It has nothing that would have to go elsewhere, or that is on its way already.
+            (NodeChange::Decommission, NodeState::Joining | NodeState::Decommissioning) => {
                 record.state = NodeState::Decommissioning;
             }
             (NodeChange::Recommission, NodeState::Active | NodeState::Decommissioning) => {

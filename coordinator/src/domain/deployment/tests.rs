@@ -2,6 +2,7 @@
 
 use super::*;
 use sealdex_core::{DeploymentId, IndexId, NodeId, PartitionId, limits};
+use std::time::Duration;
 
 fn new_node(name: &str, role: Role, install: u8) -> NewNode {
     NewNode {
@@ -136,13 +137,25 @@ fn a_role_is_not_taken_over_with_a_name() {
 fn ids_of_nodes_that_are_forgotten_stay_spent() {
     let mut deployment = bootstrap(Role::Coordinator);
     let mut last = NodeId(1);
-    for _ in 0..limits::GONE_NODES_MAX + 10 {
-        let node = register(&mut deployment, "s", 2).unwrap();
+    let register = |deployment: &mut Deployment, disk: u16| {
+        let mut install = [0; 16];
+        install[..2].copy_from_slice(&disk.to_be_bytes());
+        let node = NewNode {
+            install: InstallId(install),
+            ..new_node("s", Role::Shard, 0)
+        };
+        match deployment.apply(Command::RegisterNode(node)) {
+            Ok(Applied::Node(record)) => record.id,
+            other => panic!("{other:?}"),
+        }
+    };
+    for disk in 0..limits::GONE_NODES_MAX as u16 + 10 {
+        let node = register(&mut deployment, disk);
         assert!(node > last);
         last = node;
         set(&mut deployment, node, NodeChange::Remove).unwrap();
     }
-    register(&mut deployment, "s", 2).unwrap();
+    register(&mut deployment, 9_999);
     assert_eq!(deployment.nodes().count(), limits::GONE_NODES_MAX + 2);
     assert_eq!(deployment.node(NodeId(2)), None);
     assert_eq!(
@@ -339,6 +352,85 @@ fn nodes_go_when_the_others_suffice() {
         set(&mut deployment, NodeId(2), NodeChange::Found),
         Err(Rejection::NoSuchNode(NodeId(2)))
     );
+}
+
+#[test]
+fn a_disk_whose_node_was_removed_does_not_come_back() {
+    let mut deployment = bootstrap(Role::Coordinator);
+    let node = register(&mut deployment, "s", 2).unwrap();
+    set(&mut deployment, node, NodeChange::Remove).unwrap();
+    assert_eq!(
+        register(&mut deployment, "s", 2),
+        Err(Rejection::NoSuchNode(node))
+    );
+    let emptied = register(&mut deployment, "s", 3).unwrap();
+    assert!(emptied > node);
+}
+
+#[test]
+fn who_never_started_can_be_let_go() {
+    let mut deployment = with_table(3);
+    let joining = register(&mut deployment, "new", 90).unwrap();
+    set(&mut deployment, joining, NodeChange::Decommission).unwrap();
+    start(&mut deployment, joining).unwrap();
+    let record = deployment.node(joining).unwrap();
+    assert_eq!(
+        (record.state, record.takes_replicas()),
+        (NodeState::Decommissioning, false)
+    );
+}
+
+#[test]
+fn a_decision_that_was_taken_can_be_repeated_whatever_came_since() {
+    let mut deployment = with_table(4);
+    set(&mut deployment, NodeId(2), NodeChange::Decommission).unwrap();
+    set(&mut deployment, NodeId(3), NodeChange::Lost { since: 1 }).unwrap();
+    set(&mut deployment, NodeId(2), NodeChange::Decommission).unwrap();
+}
+
+/// Whether the controller, having heard so, removes the node 5, which is to go and hosts nothing any more.
+fn is_removed_after(report: Option<NodeReport>) -> bool {
+    let mut deployment = with_table(4);
+    set(&mut deployment, NodeId(5), NodeChange::Decommission).unwrap();
+    let mut controller = Controller::new(Duration::ZERO);
+    if let Some(report) = report {
+        controller.step(&deployment, Event::Heard(NodeId(5), report), Duration::ZERO);
+    }
+    let tick = Event::Tick { unix_seconds: 9 };
+    let actions = controller.step(&deployment, tick, Duration::from_secs(1));
+    actions.contains(&Action::Propose(Command::SetNode {
+        node: NodeId(5),
+        to: NodeChange::Remove,
+    }))
+}
+
+#[test]
+fn who_leaves_is_let_go_when_its_disk_holds_no_replica_any_more() {
+    let hosting = |replicas| NodeReport {
+        replicas,
+        ..NodeReport::default()
+    };
+    assert!(is_removed_after(Some(hosting(0))));
+    assert!(!is_removed_after(Some(hosting(1))));
+    assert!(
+        !is_removed_after(None),
+        "a controller that has just begun waits for its word"
+    );
+}
+
+#[test]
+fn what_was_heard_can_be_told() {
+    let deployment = with_table(3);
+    let mut controller = Controller::new(Duration::ZERO);
+    let report = NodeReport {
+        leases: 7,
+        ..NodeReport::default()
+    };
+    let heard = Event::Heard(NodeId(2), report.clone());
+    controller.step(&deployment, heard, Duration::from_secs(3));
+    let sightings = controller.sightings(Duration::from_secs(8));
+    assert_eq!(sightings.nodes[&NodeId(2)], (Duration::from_secs(5), report));
+    assert!(sightings.groups.is_empty() && sightings.nodes.len() == 1);
 }
 
 #[test]

@@ -11,10 +11,17 @@ const NOTICE: u64 = LOST_AFTER.as_secs() + 5;
 /// Entries that a node may have fallen behind since the report that a decision rests on.
 const SLACK: u64 = 10 * (LOST_AFTER.as_secs() + 5);
 
-/// A change of voters leaves a majority that the controller may count on, and gives no vote to who lacks entries.
+/// Who is removed has no replica left. A change of voters leaves a majority that the controller may count on, and gives no vote to who lacks entries.
 pub(super) fn action_is_safe(world: &World, action: &Action) -> Result<(), String> {
-    let Action::ChangeVoters { group, voters, .. } = action else {
-        return Ok(());
+    let (group, voters) = match action {
+        Action::ChangeVoters { group, voters, .. } => (group, voters),
+        Action::Propose(Command::SetNode {
+            node,
+            to: NodeChange::Remove,
+        }) => {
+            return removal_is_clean(world, *node);
+        }
+        _ => return Ok(()),
     };
     let counted_on = |node: &&NodeId| {
         let fresh = world
@@ -37,6 +44,22 @@ pub(super) fn action_is_safe(world: &World, action: &Action) -> Result<(), Strin
         Some(node) => Err(format!(
             "node {node} is to vote in {group:?} and has not caught up"
         )),
+    }
+}
+
+/// A node that is heard of is not removed while it has a replica: nobody could tell it any more to delete it.
+fn removal_is_clean(world: &World, node: NodeId) -> Result<(), String> {
+    let is_lost = |node| {
+        let record = world.deployment.node(node);
+        record.is_none_or(|record| record.lost_since.is_some())
+    };
+    let mut partitions = world.groups.values().filter(|raft| raft.group != Group::Metadata);
+    match partitions.find(|raft| raft.behind.contains_key(&node) && !is_lost(node)) {
+        Some(raft) => Err(format!(
+            "node {node} is removed with a replica of {:?}",
+            raft.group
+        )),
+        None => Ok(()),
     }
 }
 

@@ -169,4 +169,11 @@ fn harm_is_seen() {
         },
         "most of them lost"
     ));
+    assert!(finds(
+        Lies {
+            disks_are_empty: true,
+            ..lies
+        },
+        "is removed with a replica"
+    ));
 }

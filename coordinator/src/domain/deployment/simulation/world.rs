@@ -17,6 +17,8 @@ pub(super) struct Lies {
     pub(super) nobody_is_behind: bool,
     /// Nodes that are down are heard of.
     pub(super) nobody_is_lost: bool,
+    /// Every disk is said to hold no replica.
+    pub(super) disks_are_empty: bool,
 }
 
 pub(super) struct Machine {
@@ -339,6 +341,10 @@ impl World {
         if self.controller.0 != leader || (!self.calm && self.rng.percent(1)) {
             self.controller = (leader, Controller::new(now));
         }
+        let replicas_of = |node: NodeId| {
+            let partitions = self.groups.values().filter(|raft| raft.group != Group::Metadata);
+            partitions.filter(|raft| raft.behind.contains_key(&node)).count() as u64
+        };
         for machine in &self.machines {
             let Some(id) = machine.id else { continue };
             let heard = self.is_up(id) && machine.started && self.rng.percent(95);
@@ -346,7 +352,11 @@ impl World {
                 let stopping = machine.stopping_until > self.now;
                 let report = NodeReport {
                     stopping,
-                    full: false,
+                    replicas: match self.lies.disks_are_empty {
+                        true => 0,
+                        false => replicas_of(id),
+                    },
+                    ..NodeReport::default()
                 };
                 self.controller
                     .1
