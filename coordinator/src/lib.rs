@@ -10,6 +10,7 @@ pub mod adapters;
 pub mod api;
 pub mod auth;
 pub mod domain;
+pub mod own_word;
 pub mod ports;
 pub mod reporter;
 pub mod service;

@@ -1,14 +1,16 @@
-//! A coordinator's word to whoever leads the metadata group: that it is there, and where.
+//! Brings a coordinator's word to whoever leads the metadata group: that it is there, where, and how it is.
 
-use crate::adapters::CatalogHandle;
+use crate::adapters::{CatalogHandle, said};
+use crate::own_word::OwnWord;
+use parking_lot::Mutex;
 use sealdex_core::NodeId;
 use sealdex_peer::wire::coordinator::coordinator_client::CoordinatorClient;
 use sealdex_peer::{Channels, Directory, Lane, Role};
 use sealdex_proto::coordinator::ReportRequest;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -21,8 +23,10 @@ pub struct Reporter {
     catalog: Arc<CatalogHandle>,
     channels: Arc<Channels>,
     directory: Arc<Directory>,
-    said: ReportRequest,
-    stopping: AtomicBool,
+    own: Arc<OwnWord>,
+    run: ReportRequest,
+    /// Why the others do not let this node in, as it was logged last.
+    told: Mutex<String>,
 }
 
 impl Reporter {
@@ -31,11 +35,12 @@ impl Reporter {
         catalog: Arc<CatalogHandle>,
         channels: Arc<Channels>,
         directory: Arc<Directory>,
+        own: Arc<OwnWord>,
         address: String,
         zone: String,
         version: String,
     ) -> Self {
-        let said = ReportRequest {
+        let run = ReportRequest {
             address,
             zone,
             version,
@@ -45,14 +50,10 @@ impl Reporter {
             catalog,
             channels,
             directory,
-            said,
-            stopping: AtomicBool::new(false),
+            own,
+            run,
+            told: Mutex::default(),
         }
-    }
-
-    /// From now on it says that it is on its way out.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Goes on until the task is dropped. A leader need not tell itself.
@@ -78,14 +79,19 @@ impl Reporter {
                 return false;
             };
             let mut coordinator = CoordinatorClient::new(channel);
-            let said = ReportRequest {
-                stopping: self.stopping.load(Ordering::Relaxed),
-                ..self.said.clone()
+            let request = ReportRequest {
+                address: self.run.address.clone(),
+                zone: self.run.zone.clone(),
+                version: self.run.version.clone(),
+                ..said(&self.own.report())
             };
-            match timeout(ANSWER_MAX, coordinator.report(said)).await {
+            match timeout(ANSWER_MAX, coordinator.report(request)).await {
                 Ok(Ok(reply)) if reply.get_ref().leader != 0 => node = NodeId(reply.get_ref().leader),
                 Ok(Ok(reply)) => return !reply.get_ref().leaderless,
                 Ok(Err(status)) => {
+                    if status.code() == Code::PermissionDenied {
+                        self.shut_out(status.message());
+                    }
                     tracing::debug!(%node, %status, "a coordinator took no report");
                     return false;
                 }
@@ -93,5 +99,13 @@ impl Reporter {
             }
         }
         false
+    }
+
+    fn shut_out(&self, reason: &str) {
+        let mut told = self.told.lock();
+        if *told != reason {
+            tracing::warn!(reason, "coordinators do not let this node in");
+            reason.clone_into(&mut told);
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The steward of a deployment: where the metadata group is led, it hears what nodes report, lets the [`Controller`] decide, and has done
 //! what that wants: changes of metadata by itself, changes of groups by those who lead them, with the answer to their next report.
 
-use crate::adapters::CatalogHandle;
+use crate::adapters::{CatalogHandle, report_of};
 use crate::domain::deployment::{
     Action, Assignment, Command, Controller, Deployment, Event, Group, GroupReport, NodeReport, NodeState,
+    Sightings,
 };
+use crate::own_word::OwnWord;
 use parking_lot::Mutex;
-use sealdex_consensus::{ChangeError, GroupStatus};
+use sealdex_consensus::ChangeError;
 use sealdex_core::NodeId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +24,10 @@ const INSTRUCTIONS_MAX: usize = 256;
 pub struct Steward {
     me: NodeId,
     catalog: Arc<CatalogHandle>,
+    own: Arc<OwnWord>,
     started: Instant,
+    /// While this node leads.
+    controller: Mutex<Option<Controller>>,
     heard: Mutex<Vec<Event>>,
     instructions: Mutex<HashMap<NodeId, Vec<Action>>>,
 }
@@ -36,11 +41,13 @@ pub(crate) struct Run {
 
 impl Steward {
     /// Of the coordinator `me`. Does nothing before [`run`](Self::run).
-    pub fn new(me: NodeId, catalog: Arc<CatalogHandle>) -> Self {
+    pub fn new(me: NodeId, catalog: Arc<CatalogHandle>, own: Arc<OwnWord>) -> Self {
         Self {
             me,
             catalog,
+            own,
             started: Instant::now(),
+            controller: Mutex::default(),
             heard: Mutex::default(),
             instructions: Mutex::default(),
         }
@@ -87,9 +94,17 @@ impl Steward {
         }
     }
 
+    /// What was heard lately. Nothing, if this node does not lead or has just begun to.
+    pub(crate) fn sightings(&self) -> Sightings {
+        let controller = self.controller.lock();
+        let sightings = controller
+            .as_ref()
+            .map(|controller| controller.sightings(self.started.elapsed()));
+        sightings.unwrap_or_default()
+    }
+
     /// Goes on until the task is dropped.
     pub async fn run(self: Arc<Self>) {
-        let mut controller = None;
         loop {
             tokio::time::sleep(TICK).await;
             let deployment = self
@@ -97,35 +112,41 @@ impl Steward {
                 .deployment()
                 .filter(|_| self.catalog.status().is_leader);
             let Some(deployment) = deployment else {
-                controller = None;
+                *self.controller.lock() = None;
                 self.heard.lock().clear();
                 self.instructions.lock().clear();
                 continue;
             };
-            let now = self.started.elapsed();
-            let controller = controller.get_or_insert_with(|| Controller::new(now));
-            for event in self.events(&deployment).await {
-                controller.step(&deployment, event, now);
-            }
-            let unix_seconds = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| time.as_secs());
-            for action in controller.step(&deployment, Event::Tick { unix_seconds }, now) {
+            let events = self.events(&deployment).await;
+            for action in self.decide(&deployment, events) {
                 self.act(action).await;
             }
         }
     }
 
+    fn decide(&self, deployment: &Deployment, events: Vec<Event>) -> Vec<Action> {
+        let now = self.started.elapsed();
+        let mut controller = self.controller.lock();
+        let controller = controller.get_or_insert_with(|| Controller::new(now));
+        for event in events {
+            controller.step(deployment, event, now);
+        }
+        let unix_seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        controller.step(deployment, Event::Tick { unix_seconds }, now)
+    }
+
     /// What was heard since the last tick, this node's own word among it.
     async fn events(&self, deployment: &Deployment) -> Vec<Event> {
         let mut events = std::mem::take(&mut *self.heard.lock());
-        events.push(Event::Heard(self.me, NodeReport::default()));
+        events.push(Event::Heard(self.me, self.own.report()));
         let knows = deployment
             .table
             .get(Group::Metadata)
             .map(|assignment| assignment.version);
         if let (Some(knows), true) = (knows, self.catalog.leads().await) {
-            events.push(Event::Reported(report(
+            events.push(Event::Reported(report_of(
                 Group::Metadata,
                 self.me,
                 knows,
@@ -191,21 +212,5 @@ fn group_of(action: &Action) -> Option<(Group, NodeId)> {
         | Action::RemoveLearner { group, leader, .. }
         | Action::ChangeVoters { group, leader, .. }
         | Action::TransferLeader { group, leader, .. } => Some((*group, *leader)),
-    }
-}
-
-/// What a leader says of its group.
-pub(crate) fn report(group: Group, leader: NodeId, knows: u64, status: GroupStatus) -> GroupReport {
-    let last = status.last_log.0;
-    let lag = |(node, at): (NodeId, sealdex_consensus::LogIndex)| (node, last.saturating_sub(at.0));
-    GroupReport {
-        group,
-        leader,
-        term: status.term,
-        knows,
-        voters: status.voters,
-        learners: status.learners,
-        changing: status.is_joint,
-        behind: status.replicated.into_iter().map(lag).collect(),
     }
 }

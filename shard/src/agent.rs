@@ -3,6 +3,7 @@
 
 use crate::Node;
 use crate::replica::{Origin, group_of};
+use parking_lot::Mutex;
 use sealdex_consensus::{ChangeError, GroupStatus};
 use sealdex_core::{NodeId, PartitionId, limits};
 use sealdex_peer::wire::coordinator::coordinator_client::CoordinatorClient;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -36,6 +38,8 @@ pub struct Agent {
     stopping: AtomicBool,
     /// Whether a coordinator has answered, and replicas are as the table says.
     settled: AtomicBool,
+    /// Why coordinators do not let this node in, as it was logged last.
+    told: Mutex<String>,
 }
 
 /// What is known of hosted groups: their assignments' versions.
@@ -51,6 +55,7 @@ impl Agent {
             run,
             stopping: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            told: Mutex::default(),
         }
     }
 
@@ -86,6 +91,13 @@ impl Agent {
             stopping: self.stopping.load(Ordering::Relaxed),
             full: self.node.check_room(0).is_err(),
             groups: self.groups(versions).await,
+            disk: self.node.room().map(|room| wire::Room {
+                free_bytes: room.free_bytes,
+                needed_bytes: room.needed_bytes,
+            }),
+            leases: self.node.leases() as u64,
+            replicas: self.node.hosted().len() as u64,
+            work: Vec::new(),
         };
         let mut candidates: Vec<NodeId> = leader.iter().copied().collect();
         candidates.extend(self.directory.ids(Role::Coordinator));
@@ -115,8 +127,21 @@ impl Agent {
             Ok(reply) => Some(reply.into_inner()),
             Err(status) => {
                 tracing::debug!(%node, %status, "a coordinator took no report");
+                if status.code() == Code::PermissionDenied {
+                    self.shut_out(status.message());
+                }
                 None
             }
+        }
+    }
+
+    /// Whoever was removed from the deployment hosts nothing any more, and is sent no requests.
+    fn shut_out(&self, reason: &str) {
+        self.settled.store(false, Ordering::Relaxed);
+        let mut told = self.told.lock();
+        if *told != reason {
+            tracing::warn!(reason, "coordinators do not let this node in");
+            reason.clone_into(&mut told);
         }
     }
 

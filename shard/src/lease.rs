@@ -87,6 +87,11 @@ impl Leases {
         self.table.keys(target, Instant::now()).ok_or_else(required)
     }
 
+    /// How many there are.
+    pub(crate) fn held(&self) -> usize {
+        self.table.leases.read().len()
+    }
+
     /// Ends all leases of an index at once.
     pub(crate) fn revoke(&self, index: IndexId) {
         let revoked = end(&mut self.table.leases.write(), |target, _| target.index == index);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
-use sealdex_consensus::{ChangeError, Group, GroupStatus, Host, Purpose, Space};
+use sealdex_consensus::{ChangeError, Group, GroupStatus, Host, Purpose, Room, Space};
 use sealdex_core::{
     BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, NodeId, Op, PartitionId,
 };
@@ -188,6 +188,23 @@ impl Node {
     /// The partitions that are here.
     pub fn hosted(&self) -> Vec<PartitionId> {
         self.replicas.read().keys().copied().collect()
+    }
+
+    /// What this node knows of the groups of the partitions that are here.
+    pub fn statuses(&self) -> Vec<(PartitionId, GroupStatus)> {
+        let replicas = self.replicas.read();
+        let status = |(id, replica): (&PartitionId, &Arc<Replica>)| (*id, replica.group().status());
+        replicas.iter().map(status).collect()
+    }
+
+    /// How many key leases this node holds.
+    pub fn leases(&self) -> usize {
+        self.leases.held()
+    }
+
+    /// How much room the disk has that the data is on. `None` if the file system does not say.
+    pub fn room(&self) -> Option<Room> {
+        self.database.space().room()
     }
 
     /// Finishes what is under way, refuses the rest, and leaves the data as the next [`open`](Self::open) likes it.

@@ -65,7 +65,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
         Some(key) => http.with_header("x-index-key", key),
         None => http.with_header("x-unused", ""),
     };
-    let calls: [(&str, Method, &str, Value); 21] = [
+    let calls: [(&str, Method, &str, Value); 26] = [
         ("list", Method::GET, "/v1/indexes/list", Value::Null),
         (
             "training-status",
@@ -161,6 +161,27 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
             &rotate,
             json!({"index_key": OTHER_KEY, "new_index_key": KEY}),
         ),
+        ("cluster status", Method::GET, "/v1/cluster/status", Value::Null),
+        ("cluster nodes", Method::GET, "/v1/cluster/nodes", Value::Null),
+        (
+            "cluster partitions",
+            Method::GET,
+            "/v1/cluster/partitions",
+            Value::Null,
+        ),
+        // The only node, which cannot go.
+        (
+            "decommission",
+            Method::POST,
+            "/v1/cluster/nodes/embedded/decommission",
+            Value::Null,
+        ),
+        (
+            "recommission",
+            Method::POST,
+            "/v1/cluster/nodes/embedded/recommission",
+            Value::Null,
+        ),
     ];
     let mut statuses = Vec::new();
     for (route, method, path, body) in calls {
@@ -178,7 +199,7 @@ async fn answers(http: &Http, name: &str, key: Option<&str>) -> Vec<(&'static st
     statuses
 }
 
-const ROUTES: [&str; 21] = [
+const ROUTES: [&str; 26] = [
     "list",
     "training-status",
     "describe",
@@ -200,6 +221,11 @@ const ROUTES: [&str; 21] = [
     "delete index",
     "key",
     "rotate with a wrong key",
+    "cluster status",
+    "cluster nodes",
+    "cluster partitions",
+    "decommission",
+    "recommission",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,7 +264,7 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
     let data = |describe, upsert, read, delete| {
         vec![
             403, 403, describe, 403, upsert, upsert, read, read, read, read, read, delete, 403, 403, 403,
-            403, 403, 403, 403, 403, 403,
+            403, 403, 403, 403, 403, 403, 403, 403, 403, 403, 403,
         ]
     };
     let mut root_statuses = all_of(200);
@@ -247,6 +273,8 @@ async fn every_route_answers_every_caller_as_the_matrix_says() {
     root_statuses[17] = 409;
     root_statuses[18] = 401;
     root_statuses[20] = 401;
+    root_statuses[24] = 409;
+    root_statuses[25] = 409;
     for (who, token, key, expected) in [
         ("nobody", None, Some(KEY), all_of(401)),
         ("a stranger", Some("wrong"), Some(KEY), all_of(401)),

@@ -18,9 +18,10 @@ use door::Door;
 use sealdex_consensus::{Host, HostOptions, Space, Timing};
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::shard_grpc::{Routes, ShardGrpc};
-use sealdex_coordinator::adapters::{CatalogHandle, FellowsGrpc};
+use sealdex_coordinator::adapters::{CatalogHandle, FellowsGrpc, LookoutGrpc};
 use sealdex_coordinator::api::grpc::CoordinatorService;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
+use sealdex_coordinator::own_word::OwnWord;
 use sealdex_coordinator::reporter::Reporter;
 use sealdex_coordinator::service::Service;
 use sealdex_coordinator::steward::Steward;
@@ -116,7 +117,8 @@ async fn serve(
     let mut tasks = vec![tokio::spawn(renewal.map_err(ProcessError::from)?.run())];
     let (host, catalog) = open(args, me, channels.clone(), space).await?;
     readiness::depend_on_metadata(&readiness, &catalog);
-    let steward = Arc::new(Steward::new(me.node, catalog.clone()));
+    let own = Arc::new(OwnWord::new(catalog.clone()));
+    let steward = Arc::new(Steward::new(me.node, catalog.clone(), own.clone()));
     let service = Arc::new(OnceLock::new());
     let door = Door::new(catalog.clone(), token);
     let handler = Arc::new(ConsensusHandler::new(host.clone()));
@@ -133,11 +135,12 @@ async fn serve(
     let routes = Arc::new(Routes::default());
     let follow = following::follow(catalog.clone(), directory.clone(), routes.clone());
     tasks.push(tokio::spawn(follow));
-    tasks.push(tokio::spawn(steward.run()));
+    tasks.push(tokio::spawn(steward.clone().run()));
     let reporter = Arc::new(Reporter::new(
         catalog.clone(),
         channels.clone(),
         directory,
+        own.clone(),
         args.node.advertised(),
         args.node.zone.clone(),
         env!("CARGO_PKG_VERSION").to_owned(),
@@ -149,14 +152,24 @@ async fn serve(
     }
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(ShardGrpc::new(channels.clone(), routes));
-    let fellows = Arc::new(FellowsGrpc::new(channels, catalog.clone()));
+    let fellows = Arc::new(FellowsGrpc::new(channels.clone(), catalog.clone()));
+    let lookout = Arc::new(LookoutGrpc::new(catalog.clone(), steward, channels));
     let settings = args.serve.settings(me.partitions, me.deployment.0);
     let settings = settings.map_err(ProcessError::from)?;
-    let started = Service::start(settings, catalog.clone(), shards, fellows, key_ring.clone()).await;
+    let started = Service::start(
+        settings,
+        catalog.clone(),
+        shards,
+        fellows,
+        lookout,
+        key_ring.clone(),
+    )
+    .await;
     let started = started
         .map_err(|error| StorageError::of(&args.serve.data_dir, error.context().unwrap_or(error.detail())))?;
     // Nobody else sets it.
     let _ = service.set(started.clone());
+    own.serves(&started);
     reload_on_hangup(key_ring, config).map_err(ProcessError::from)?;
     tracing::info!(address = %rest_address, "serving REST");
     let authenticator = access.authenticator(args.serve.failed_attempts_max);
@@ -182,6 +195,7 @@ async fn serve(
     }
 
     tracing::info!("stopping");
+    own.stop();
     // It may have been elected again meanwhile.
     hand_over(&catalog).await;
     started.stop().await;

@@ -4,6 +4,7 @@ mod access;
 mod card;
 mod config;
 mod data_dir;
+mod local_lookout;
 mod local_shard;
 mod stores;
 
@@ -16,13 +17,14 @@ use crate::telemetry::TelemetryArgs;
 use access::{Access, AccessError};
 use clap::{Args, Command, FromArgMatches};
 use data_dir::DataDir;
+use local_lookout::LocalLookout;
 use local_shard::LocalShard;
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::adapters::registry::reload;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::ports::NoFellows;
 use sealdex_coordinator::service::{Service, Settings};
-use sealdex_core::limits;
+use sealdex_core::{DeploymentId, limits};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -254,11 +256,14 @@ async fn serve(
     let settings = args.settings(data_dir.partitions(), data_dir.deployment())?;
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(LocalShard::new(node.clone()));
+    let id = DeploymentId(data_dir.deployment());
+    let lookout = LocalLookout::new(id, data_dir.partitions(), catalog.clone(), node.clone());
     let service = Service::start(
         settings,
         catalog.clone(),
         shards,
         Arc::new(NoFellows),
+        Arc::new(lookout),
         key_ring.clone(),
     )
     .await

@@ -99,3 +99,12 @@ pub const METADATA_VOTERS_MAX: usize = 5;
 
 /// Log entries that a replica may be behind its leader and still count as caught up.
 pub const CAUGHT_UP_ENTRIES: u64 = 64;
+
+/// Nodes or partitions in one answer about the deployment, unless the request asks for fewer or more.
+pub const DEPLOYMENT_PAGE_DEFAULT: usize = 100;
+
+/// The most that a request may ask for: an answer of some 100 KiB.
+pub const DEPLOYMENT_PAGE_MAX: usize = 256;
+
+/// Background jobs that are told one by one; of the rest the number.
+pub const JOBS_TOLD_MAX: usize = 100;

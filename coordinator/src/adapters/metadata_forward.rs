@@ -1,4 +1,4 @@
-//! Changes of the catalogue by way of the coordinator that leads the metadata group, when this one does not.
+//! Changes of the catalogue, and those of the deployment that any coordinator may ask for, by way of the coordinator that leads the metadata group, when this one does not.
 
 use super::CatalogError;
 use super::catalog_codec::{decode_record, encode_record};
@@ -67,7 +67,7 @@ fn read(outcome: wire::propose_reply::Outcome) -> Result<MetadataApplied, Catalo
         }),
         Outcome::Unknown(_) => CatalogError::Unknown,
         Outcome::Done(_) => return Ok(MetadataApplied::Deployment(Applied::Done)),
-        Outcome::RefusedJob(_) => CatalogError::JobTaken,
+        Outcome::RefusedChange(why) => CatalogError::ChangeRefused(why),
     })
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn reply_of(outcome: Result<MetadataApplied, CatalogError>, applied: 
     let outcome = match outcome {
         Ok(MetadataApplied::Index(record)) => Outcome::Index(encode_record(&record).into()),
         Ok(MetadataApplied::Deployment(_)) => Outcome::Done(true),
-        Err(CatalogError::DeploymentRejected(rejection)) => Outcome::RefusedJob(rejection.to_string()),
+        Err(CatalogError::DeploymentRejected(rejection)) => Outcome::RefusedChange(rejection.to_string()),
         Err(CatalogError::Rejected(rejection)) => refused(rejection),
         Err(CatalogError::NotLeader(leader)) => Outcome::Leader(leader.map_or(0, |leader| leader.0)),
         Err(CatalogError::Busy) => Outcome::Busy(true),

@@ -10,7 +10,7 @@ use crate::domain::{Command, IndexRecord, Metadata, MetadataApplied, MetadataCom
 use bytes::Bytes;
 use parking_lot::RwLock;
 use sealdex_consensus::{
-    ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError, Space,
+    ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError, Room, Space,
     StorageFault,
 };
 use sealdex_core::NodeId;
@@ -35,6 +35,9 @@ pub enum CatalogError {
     /// The command does not fit the deployment's state.
     #[error("{0}")]
     DeploymentRejected(deployment::Rejection),
+    /// The same, as the coordinator that leads puts it.
+    #[error("{0}")]
+    ChangeRefused(String),
     /// Another coordinator works on it.
     #[error("another coordinator works on it")]
     JobTaken,
@@ -63,6 +66,7 @@ pub struct CatalogHandle {
     node: NodeId,
     view: Arc<RwLock<Metadata>>,
     group: Group<MetadataStore>,
+    space: Arc<Space>,
     eraser: Eraser,
     /// The way to other coordinators, where there may be some.
     forward: Option<Forward>,
@@ -84,8 +88,8 @@ impl CatalogHandle {
                     .set(Store::Catalog, room.free_bytes, room.needed_bytes);
             }
         });
-        let path = path.to_owned();
-        let store = tokio::task::spawn_blocking(move || MetadataStore::open(&path, space))
+        let (path, on_disk) = (path.to_owned(), Arc::clone(&space));
+        let store = tokio::task::spawn_blocking(move || MetadataStore::open(&path, on_disk))
             .await
             .map_err(|e| CatalogError::Storage(e.to_string()))??;
         let (view, erasures) = (store.view(), store.erasures());
@@ -97,6 +101,7 @@ impl CatalogHandle {
             view,
             eraser: Eraser::start(group.clone(), erasures),
             group,
+            space,
             forward,
         })
     }
@@ -128,6 +133,11 @@ impl CatalogHandle {
     /// What this node knows of the metadata group.
     pub fn status(&self) -> GroupStatus {
         self.group.status()
+    }
+
+    /// How much room the disk has that the catalogue is on. `None` if the file system does not say.
+    pub fn room(&self) -> Option<Room> {
+        self.space.room()
     }
 
     /// Makes sure that this node leads the metadata group, at a moment after this was called.
@@ -226,7 +236,9 @@ impl CatalogHandle {
         let owner = self.node;
         let claim = MetadataCommand::Deployment(deployment::Command::ClaimJob { job, owner });
         match self.propose(claim).await {
-            Err(CatalogError::DeploymentRejected(_)) => Err(CatalogError::JobTaken),
+            Err(CatalogError::DeploymentRejected(_) | CatalogError::ChangeRefused(_)) => {
+                Err(CatalogError::JobTaken)
+            }
             outcome => outcome.map(drop),
         }
     }
@@ -269,11 +281,19 @@ impl CatalogHandle {
         &self,
         entry: Bytes,
     ) -> (Result<MetadataApplied, CatalogError>, u64) {
-        use deployment::Command::{ClaimJob, FinishJob};
+        use deployment::Command::{ClaimJob, FinishJob, SetNode};
+        use deployment::NodeChange::{Decommission, Recommission};
         let outcome = match decode_metadata_command(&entry) {
             Ok(
                 command @ (MetadataCommand::Catalog(_)
-                | MetadataCommand::Deployment(ClaimJob { .. } | FinishJob { .. })),
+                | MetadataCommand::Deployment(
+                    ClaimJob { .. }
+                    | FinishJob { .. }
+                    | SetNode {
+                        to: Decommission | Recommission,
+                        ..
+                    },
+                )),
             ) => self.propose_here(&command).await,
             _ => Err(CatalogError::Storage("an entry that nobody may forward".into())),
         };

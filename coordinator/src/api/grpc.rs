@@ -1,11 +1,9 @@
 //! What nodes ask of this coordinator over gRPC: thin over the metadata handle, the steward and the service. Behind a gate that knows
 //! every node of the deployment.
 
-use crate::adapters::{CatalogHandle, reply_of};
+use crate::adapters::{CatalogHandle, group_report, node_report, reply_of, sightings_to_wire};
 use crate::domain::Epochs;
-use crate::domain::deployment::{
-    Action, Deployment, Group, GroupReport, MetadataView, NodeRecord, NodeReport, Role as NodeRole,
-};
+use crate::domain::deployment::{Action, Deployment, MetadataView, NodeRecord, Role as NodeRole};
 use crate::service::Service;
 use crate::steward::{Run, Steward};
 use async_trait::async_trait;
@@ -69,10 +67,7 @@ impl Coordinator for CoordinatorService {
         let groups = request.groups.iter().map(|report| group_report(node, report));
         let groups = groups.collect::<Option<Vec<_>>>();
         let groups = groups.ok_or_else(|| Status::invalid_argument("a report of no group"))?;
-        let report = NodeReport {
-            stopping: request.stopping,
-            full: request.full,
-        };
+        let report = node_report(&request);
         let run = Run {
             address: request.address,
             zone: request.zone,
@@ -83,6 +78,22 @@ impl Coordinator for CoordinatorService {
         let deployment =
             deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped"))?;
         Ok(Response::new(report_reply(node, deployment, &actions)))
+    }
+
+    async fn sightings(
+        &self,
+        request: Request<wire::SightingsRequest>,
+    ) -> Result<Response<wire::SightingsReply>, Status> {
+        of_coordinator(&request)?;
+        if self.catalog.leads().await {
+            return Ok(Response::new(sightings_to_wire(&self.steward.sightings())));
+        }
+        let leader = self.catalog.status().leader;
+        Ok(Response::new(wire::SightingsReply {
+            leader: leader.map_or(0, |leader| leader.0),
+            leaderless: leader.is_none(),
+            ..wire::SightingsReply::default()
+        }))
     }
 
     async fn propose(
@@ -127,24 +138,6 @@ fn of_coordinator<T>(request: &Request<T>) -> Result<(), Status> {
         Role::Coordinator => Ok(()),
         Role::Shard => Err(Status::permission_denied("coordinators alone may ask that")),
     }
-}
-
-fn group_report(leader: NodeId, report: &wire::GroupReport) -> Option<GroupReport> {
-    let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
-    Some(GroupReport {
-        group: Group::from_number(report.group)?,
-        leader,
-        term: report.term,
-        knows: report.knows,
-        voters: nodes(&report.voters),
-        learners: nodes(&report.learners),
-        changing: report.changing,
-        behind: report
-            .behind
-            .iter()
-            .map(|lag| (NodeId(lag.node), lag.entries))
-            .collect(),
-    })
 }
 
 fn report_reply(node: NodeId, deployment: Arc<Deployment>, actions: &[Action]) -> wire::ReportReply {

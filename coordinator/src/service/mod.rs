@@ -7,6 +7,8 @@ mod bundles;
 mod coded_rows;
 mod cpu;
 mod custodian;
+mod deployment;
+mod deployment_status;
 mod error;
 mod fanout;
 mod fitness;
@@ -33,6 +35,11 @@ mod users;
 mod write_plan;
 
 pub use bundles::Rights;
+pub use deployment::Page;
+pub use deployment_status::{
+    DeploymentStatus, GroupStatus, JobPhase, JobStatus, NodeNamed, NodePhase, NodeStatus, PartitionCounts,
+    PartitionStatus, ReplicaStatus,
+};
 pub use error::ServiceError;
 pub use index_keys::NewKey;
 pub use key_cache::KeyCache;

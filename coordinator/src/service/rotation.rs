@@ -14,6 +14,7 @@ use super::bundles::Bundles;
 use super::{IndexRef, NewKey, OpenIndex, Service, ServiceError};
 use crate::adapters::CatalogError;
 use crate::auth::Caller;
+use crate::domain::deployment::{JobKind, JobName, Work, WorkState};
 use crate::domain::{Command, EpochStage, Epochs, IndexRecord, KeySource, Rejection};
 use parking_lot::Mutex;
 use sealdex_core::{ErrorCode, IndexId, KeyEpoch};
@@ -151,6 +152,32 @@ impl Rotations {
             .get(&index)
             .filter(|running| !running.task.is_finished())?;
         Some(running.progress.inner.lock().clone())
+    }
+
+    /// All that is being done.
+    pub(super) fn work(&self) -> Vec<Work> {
+        let running = self.running.lock();
+        let running = running.iter().filter(|(_, running)| !running.task.is_finished());
+        let work = |(index, running): (&IndexId, &Running)| {
+            let counts = running.progress.inner.lock();
+            Work {
+                job: JobName {
+                    kind: JobKind::Rotation,
+                    index: *index,
+                },
+                state: match counts.phase {
+                    _ if counts.error.is_some() => WorkState::Failing,
+                    RotationPhase::Purging => WorkState::Purging,
+                    RotationPhase::Resealing => WorkState::Running,
+                    RotationPhase::None | RotationPhase::Preparing | RotationPhase::WaitingForKey => {
+                        WorkState::Preparing
+                    }
+                },
+                done: counts.items,
+                total: counts.items_total,
+            }
+        };
+        running.map(work).collect()
     }
 
     /// Ends what is done for a deleted index.

@@ -14,7 +14,7 @@ use crate::adapters::{CatalogError, CatalogHandle};
 use crate::auth::Attempts;
 use crate::domain::deployment::{JobKind, JobName};
 use crate::domain::{Command, IndexRecord, Rejection};
-use crate::ports::{Fellows, KmsError, ShardClient};
+use crate::ports::{Fellows, KmsError, Lookout, ShardClient};
 use parking_lot::Mutex;
 use sealdex_core::{ErrorCode, Generation, IndexId, Placement, limits};
 use sealdex_index::dataplane::ShardError;
@@ -93,6 +93,7 @@ pub struct Service {
     pub(crate) trainer: Trainer,
     pub(crate) promoter: Promoter,
     pub(crate) rotations: Rotations,
+    pub(crate) lookout: Arc<dyn Lookout>,
     /// Indexes that are in no catalogue, and whose rows are to be dropped.
     forsaken: Mutex<BTreeSet<IndexId>>,
 }
@@ -105,6 +106,7 @@ impl Service {
         catalog: Arc<CatalogHandle>,
         shards: Arc<dyn ShardClient>,
         fellows: Arc<dyn Fellows>,
+        lookout: Arc<dyn Lookout>,
         key_ring: Arc<KeyRing>,
     ) -> Result<Arc<Self>, ServiceError> {
         let placement = Arc::new(Placement::new(settings.partitions));
@@ -123,6 +125,7 @@ impl Service {
             trainer: Trainer::default(),
             promoter: Promoter::default(),
             rotations: Rotations::default(),
+            lookout,
             opened_keys: KeyCache::new(settings.key_cache),
             key_attempts: Attempts::new(settings.failed_attempts_max),
             key_ring,
@@ -331,6 +334,7 @@ impl From<CatalogError> for ServiceError {
             ),
             CatalogError::Rejected(Rejection::OutOfTurn)
             | CatalogError::DeploymentRejected(_)
+            | CatalogError::ChangeRefused(_)
             | CatalogError::Storage(_) => Self::internal(error.to_string()),
         }
     }

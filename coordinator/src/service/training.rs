@@ -44,6 +44,8 @@ pub(crate) struct Trainer {
 #[derive(Default)]
 struct Waiting {
     current: Option<String>,
+    /// Of the current one: items that have a row in the new generation, and items there were at its beginning.
+    filled: (u64, u64),
     queued: Vec<String>,
 }
 
@@ -57,6 +59,20 @@ impl Trainer {
     fn queue<'a>(&'a self, name: &'a str) -> Place<'a> {
         self.waiting.lock().queued.push(name.to_owned());
         Place { trainer: self, name }
+    }
+
+    /// Who is being trained, with the items that are done and all there are, and who waits.
+    pub(super) fn progress(&self) -> (Option<(String, (u64, u64))>, Vec<String>) {
+        let waiting = self.waiting.lock();
+        let current = waiting.current.clone().map(|name| (name, waiting.filled));
+        (current, waiting.queued.clone())
+    }
+
+    fn filled(&self, items: usize) {
+        let (done, total) = &mut self.waiting.lock().filled;
+        *done += items as u64;
+        // Items that were written meanwhile are gone through too.
+        *total = (*done).max(*total);
     }
 
     /// Whether somebody trains the index of that name, or is about to.
@@ -86,6 +102,11 @@ impl Place<'_> {
         let mut waiting = self.trainer.waiting.lock();
         waiting.leave_queue(self.name);
         waiting.current = Some(self.name.to_owned());
+        waiting.filled = (0, 0);
+    }
+
+    fn expect(&self, items: u64) {
+        self.trainer.waiting.lock().filled.1 = items;
     }
 }
 
@@ -216,6 +237,7 @@ impl Service {
             return Ok(());
         }
         let items = self.count(index).await?;
+        place.expect(items);
         let Some(plan) = TrainingPlan::new(&record, items, lesson, &request, &self.settings)? else {
             return Ok(());
         };
@@ -343,6 +365,7 @@ impl Service {
                 };
                 let page = self.walk(index, partition, fields, after, FILL_PAGE).await?;
                 after = page.next;
+                self.trainer.filled(page.items.len());
                 let model_here = model.clone();
                 gathered = self
                     .training_cpu

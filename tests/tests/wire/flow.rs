@@ -2,12 +2,13 @@
 
 use crate::deployment::{Deployment, PARTITIONS, open};
 use crate::twin::Twin;
+use async_trait::async_trait;
 use sealdex_consensus::{Host, HostOptions, Space};
 use sealdex_coordinator::adapters::CatalogHandle;
 use sealdex_coordinator::adapters::kms::KeyRing;
 use sealdex_coordinator::api::rest::{self, ServerOptions};
 use sealdex_coordinator::auth::Authenticator;
-use sealdex_coordinator::ports::NoFellows;
+use sealdex_coordinator::ports::{Lookout, NoFellows, Survey};
 use sealdex_coordinator::service::{Service, Settings};
 use sealdex_tests::http::Http;
 use sealdex_tests::index::Index;
@@ -21,6 +22,16 @@ use tokio::sync::oneshot;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const DIMENSION: usize = 24;
+
+/// Nobody asks here how the deployment is.
+struct Nowhere;
+
+#[async_trait]
+impl Lookout for Nowhere {
+    async fn survey(&self) -> Option<Survey> {
+        None
+    }
+}
 
 /// A coordinator that serves REST.
 struct Coordinator {
@@ -51,6 +62,7 @@ async fn coordinator(catalog: &Path, twin: Twin) -> Coordinator {
         Arc::new(catalog),
         twin.clone(),
         Arc::new(NoFellows),
+        Arc::new(Nowhere),
         key_ring,
     )
     .await

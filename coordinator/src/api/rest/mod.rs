@@ -4,7 +4,7 @@
 //! server ── accepts, shutdown; connections (who may hold one); connection (deadlines, places)
 //!   router ── request_log ── authentication, request id, one log line, panics
 //!     call ── body (bytes, within limits) ── json (grammar, shapes) ── dto (a request of the service)
-//!       indexes, users, vectors, health, docs ── handlers: open the index, call one use case, reply
+//!       indexes, users, vectors, cluster, health, docs ── handlers: open the index, call one use case, reply
 //! ```
 //!
 //! It knows nothing of storage, ciphers or consensus, and holds no state of its own. An index's key passes through it
@@ -12,6 +12,7 @@
 
 mod body;
 mod call;
+mod cluster;
 mod connection;
 mod connections;
 mod docs;

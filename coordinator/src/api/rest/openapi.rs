@@ -2,7 +2,7 @@
 
 use super::dto::QueryResultItem;
 use super::errors::{ErrorResponseModel, HTTPValidationError, ValidationError};
-use super::{health, indexes, users, vectors};
+use super::{cluster, health, indexes, users, vectors};
 use std::collections::BTreeMap;
 use utoipa::openapi::schema::{
     AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
@@ -46,6 +46,11 @@ pub fn openapi() -> Document {
         vectors::list_ids,
         vectors::num_vectors,
         vectors::delete,
+        cluster::status,
+        cluster::nodes,
+        cluster::partitions,
+        cluster::decommission,
+        cluster::recommission,
     ),
     components(schemas(ErrorResponseModel, HTTPValidationError, ValidationError, QueryResultItem)),
     modifiers(&ApiKeyHeader, &BatchQueries)
@@ -144,11 +149,11 @@ const FAILURES: [(u16, &str); 13] = [
     (400, "The request asks for something that cannot be."),
     (401, "The API key or the index's key is missing or wrong."),
     (403, "The API key does not give the right to do this."),
-    (404, "There is no such index."),
+    (404, "There is no such index or node."),
     (408, "The request's body did not arrive in time."),
     (
         409,
-        "The index exists already, or is in another state than the request needs.",
+        "The index exists already, or index or node is in another state than the request needs.",
     ),
     (413, "A limit is exceeded; the detail names it."),
     (422, "The body is not JSON, or a field has the wrong type."),
@@ -178,8 +183,38 @@ mod tests {
     use serde_json::Value;
 
     /// Path, method, operation id and request schema, as clients of the API's release 0.17 have them.
-    const OPERATIONS: [(&str, &str, &str, &str); 21] = [
+    const OPERATIONS: [(&str, &str, &str, &str); 26] = [
         ("/v1/health", "get", "health_check_v1_health_get", ""),
+        (
+            "/v1/cluster/status",
+            "get",
+            "get_cluster_status_v1_cluster_status_get",
+            "",
+        ),
+        (
+            "/v1/cluster/nodes",
+            "get",
+            "list_cluster_nodes_v1_cluster_nodes_get",
+            "",
+        ),
+        (
+            "/v1/cluster/partitions",
+            "get",
+            "list_cluster_partitions_v1_cluster_partitions_get",
+            "",
+        ),
+        (
+            "/v1/cluster/nodes/{name}/decommission",
+            "post",
+            "decommission_node_v1_cluster_nodes__name__decommission_post",
+            "",
+        ),
+        (
+            "/v1/cluster/nodes/{name}/recommission",
+            "post",
+            "recommission_node_v1_cluster_nodes__name__recommission_post",
+            "",
+        ),
         ("/v1/indexes/list", "get", "list_indexes_v1_indexes_list_get", ""),
         (
             "/v1/indexes/training-status",

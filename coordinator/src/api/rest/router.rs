@@ -3,7 +3,7 @@
 use super::body::linger;
 use super::edge::Edge;
 use super::errors::ApiError;
-use super::{docs, health, indexes, request_log, users, vectors};
+use super::{cluster, docs, health, indexes, request_log, users, vectors};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header;
@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, any, delete, get, post};
 
 /// All routes, over `edge`.
 pub(super) fn router(edge: Edge) -> Router {
-    let routes: [(&str, MethodRouter<Edge>); 24] = [
+    let routes: [(&str, MethodRouter<Edge>); 29] = [
         ("/v1/health", get(health::health)),
         ("/v1/openapi.json", get(docs::document)),
         ("/v1/docs", get(docs::page)),
@@ -32,6 +32,17 @@ pub(super) fn router(edge: Edge) -> Router {
             post(users::create).get(users::list),
         ),
         ("/v1/indexes/{index_name}/users/{user_id}", delete(users::delete)),
+        ("/v1/cluster/status", get(cluster::status)),
+        ("/v1/cluster/nodes", get(cluster::nodes)),
+        ("/v1/cluster/partitions", get(cluster::partitions)),
+        (
+            "/v1/cluster/nodes/{name}/decommission",
+            post(cluster::decommission),
+        ),
+        (
+            "/v1/cluster/nodes/{name}/recommission",
+            post(cluster::recommission),
+        ),
         ("/v1/vectors/upsert", post(vectors::upsert)),
         ("/v1/vectors/upsert_binary", post(vectors::upsert_binary)),
         ("/v1/vectors/query", post(vectors::query)),

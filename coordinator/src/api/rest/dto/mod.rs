@@ -4,6 +4,7 @@
 //! service's request, in functions without IO.
 
 mod binary;
+mod cluster;
 mod index;
 mod items;
 mod key_facts;
@@ -16,6 +17,7 @@ mod sent_key;
 mod upsert;
 mod users;
 
+pub(crate) use cluster::{ClusterNodesResponse, ClusterPartitionsResponse, ClusterStatusResponse, PageQuery};
 pub(crate) use index::{CreateIndexRequest, IndexOperationRequest, RotateRequest, Rotation, TrainRequest};
 pub(crate) use items::{DeleteRequest, GetRequest, ListIDsRequest};
 pub(crate) use key_facts::IndexKeyResponse;
