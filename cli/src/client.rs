@@ -9,6 +9,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -303,6 +304,18 @@ impl Live {
 /// Whether nothing of a request has left: the connection had ended before it was its turn.
 fn was_never_sent(error: &hyper::Error) -> bool {
     error.is_canceled() || error.is_closed()
+}
+
+/// A name as one segment of a path (RFC 3986, section 2.1).
+pub(crate) fn segment(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut text, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => text.push(char::from(byte)),
+            // Writing to a text cannot fail.
+            _ => drop(write!(text, "%{byte:02X}")),
+        }
+        text
+    })
 }
 
 /// What the server says is wrong. Servers exist that echo the request, key included, beside it: only the known

@@ -11,11 +11,14 @@ mod coordinator;
 mod health;
 mod keys;
 mod node;
+mod nodes;
+mod output;
 mod process;
 mod progress;
 mod prove;
 mod serve;
 mod shard;
+mod status;
 mod storage_error;
 mod telemetry;
 
@@ -50,8 +53,12 @@ enum Command {
     Health(health::HealthArgs),
     /// Tell who holds the keys of a server's indexes; exchange a key; revoke users
     Keys(Box<keys::KeysArgs>),
+    /// Tell which nodes a deployment has, and let one go for good
+    Nodes(Box<nodes::NodesArgs>),
     /// Write secrets into a scratch index, and show that none of them can be read in a server's files
     Prove(Box<prove::ProveArgs>),
+    /// Tell on one screen how a deployment is: nodes, leaders, partitions, disks, leases, jobs
+    Status(Box<status::StatusArgs>),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +74,9 @@ fn main() -> ExitCode {
         Command::Certs(args) => certs::start(*args).map_err(|e| e.to_string()),
         Command::Health(args) => health::start(args).map_err(|e| e.to_string()),
         Command::Keys(args) => keys::start(*args).map_err(|e| e.to_string()),
+        Command::Nodes(args) => nodes::start(*args).map_err(|e| e.to_string()),
         Command::Prove(args) => prove::start(*args).map_err(|e| e.to_string()),
+        Command::Status(args) => status::start(*args).map_err(|e| e.to_string()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,12 +1,11 @@
 //! The calls of the REST API about keys and users.
 
 use super::error::KeysError;
-use crate::client::{ClientError, Connection, Endpoint};
+use crate::client::{ClientError, Connection, Endpoint, segment};
 use crate::connect::IndexKeyArgs;
 use hyper::header::HeaderName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -107,7 +106,7 @@ impl Api {
 
     /// Revokes a user.
     pub(super) async fn revoke(&mut self, index: &str, user: &str) -> Result<(), ClientError> {
-        let path = path(index, &format!("users/{}", encoded(user)));
+        let path = path(index, &format!("users/{}", segment(user)));
         self.connection.delete(&path).await.map(drop)
     }
 
@@ -147,19 +146,7 @@ impl Api {
 }
 
 fn path(index: &str, rest: &str) -> String {
-    format!("/v1/indexes/{}/{rest}", encoded(index))
-}
-
-/// A name as one segment of a path (RFC 3986, section 2.1).
-fn encoded(name: &str) -> String {
-    name.bytes().fold(String::new(), |mut text, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => text.push(char::from(byte)),
-            // Writing to a text cannot fail.
-            _ => drop(write!(text, "%{byte:02X}")),
-        }
-        text
-    })
+    format!("/v1/indexes/{}/{rest}", segment(index))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::api::{Api, KeyInfo};
 use super::error::KeysError;
+use crate::output::{aligned, printable};
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write;
@@ -33,20 +34,9 @@ pub(super) async fn run(args: ListArgs, mut api: Api) -> Result<Outcome, KeysErr
 pub(super) fn table(infos: &[KeyInfo]) -> String {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     rows.extend(infos.iter().map(row));
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
     let mut text = String::new();
-    for (n, row) in rows.iter().enumerate() {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+    for (n, line) in aligned(&rows).into_iter().enumerate() {
+        text += &line;
         text.push('\n');
         let users = n.checked_sub(1).map_or(&[][..], |n| &infos[n].users);
         for user in users {
@@ -95,13 +85,6 @@ fn row(info: &KeyInfo) -> [String; HEADINGS.len()] {
         wrapped,
         utc(info.created_at),
     ]
-}
-
-/// A name may hold anything, also what moves a terminal's cursor.
-fn printable(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 /// Seconds since 1970 as date and minute (H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days).

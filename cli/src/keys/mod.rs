@@ -9,10 +9,10 @@ mod revoke;
 mod rotate;
 
 use crate::connect::ConnectArgs;
+use crate::output::{Outcome, Output};
 use api::Api;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use error::KeysError;
-use serde_json::Value;
 
 /// Options of `sealdex keys`.
 #[derive(Args)]
@@ -26,14 +26,6 @@ pub(crate) struct KeysArgs {
 
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
-enum Output {
-    /// For people
-    Table,
-    /// For programs
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -59,15 +51,6 @@ async fn run(args: KeysArgs) -> Result<(), KeysError> {
         Command::Rotate(rotate) => rotate::run(rotate, api).await?,
         Command::Revoke(revoke) => revoke::run(revoke, api).await?,
     };
-    match args.output {
-        Output::Table => print!("{}", outcome.text),
-        Output::Json => println!("{:#}", outcome.json),
-    }
+    args.output.print(&outcome);
     Ok(())
-}
-
-/// What a command found or did, for people and for programs.
-struct Outcome {
-    text: String,
-    json: Value,
 }
