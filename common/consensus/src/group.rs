@@ -165,7 +165,17 @@ impl<S: StateMachine> Group<S> {
         };
         let message = wire::encode_request(replica.id, &Request::ReadIndex);
         let deadline = 2 * replica.timing.confirmation;
-        let answer = replica.peers.call(leader, message, deadline).await;
+        let answer = replica.peers.call(leader, message, deadline);
+        // Nobody waits for one who leads no more.
+        let deposed = self.wait_status(|status| status.leader != Some(leader));
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            status = deposed => {
+                let leader = status.ok_or(ReadError::Stopped)?.leader;
+                return Err(ReadError::NotLeader { leader });
+            }
+        };
         match answer.map(wire::decode_read_index_reply) {
             Ok(Ok(ReadIndexReply::At(index))) => Ok(LogIndex(index)),
             Ok(Ok(ReadIndexReply::NotLeader(leader))) => Err(ReadError::NotLeader {
@@ -184,6 +194,11 @@ impl<S: StateMachine> Group<S> {
             .map_err(|_| ReadError::Unknown)?
             .map(|_| ())
             .map_err(|_| ReadError::Stopped)
+    }
+
+    /// Who leads, as far as is known here.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.replica.metrics(|metrics| metrics.current_leader.map(NodeId))
     }
 
     /// What this replica knows of its group.
@@ -339,7 +354,8 @@ fn take(of: &Arc<Semaphore>, share: u32) -> Result<tokio::sync::OwnedSemaphorePe
         .try_acquire_many_owned(share)
         .map_err(|error| match error {
             TryAcquireError::NoPermits => ProposeError::Busy,
-            TryAcquireError::Closed => ProposeError::Stopped,
+            // The replica is on its way out, and took nothing.
+            TryAcquireError::Closed => ProposeError::NotLeader { leader: None },
         })
 }
 

@@ -423,6 +423,82 @@ async fn what_followers_may_ask_for_is_kept() {
     assert!((200..600).contains(&kept), "{status:?}");
 }
 
+/// Reads what node `node` shows after it has found out how much of the log it takes.
+async fn read(deployment: &Deployment, node: NodeId) -> Result<u64, ReadError> {
+    let group = deployment.group(node.0);
+    let index = group.read_index().await?;
+    group.wait_applied(index).await?;
+    Ok(deployment.state(node).version(1))
+}
+
+/// A replica that is cut off, or was deposed and does not know it, reads nothing rather than what is old; when it hears the others again,
+/// its next read has everything.
+#[tokio::test(start_paused = true)]
+async fn no_replica_reads_what_is_old() {
+    for seed in 0..20 {
+        let deployment = Deployment::founded(170 + seed, 3).await;
+        deployment.net.set(|faults| faults.delay_max = 20);
+        let mut version = 0;
+        for _ in 0..3 {
+            let leader = deployment.leader().await;
+            let follower = ids(1..=3).into_iter().find(|node| *node != leader).unwrap();
+            for cut_off in [follower, leader] {
+                let others = ids(1..=3).into_iter().filter(|node| *node != cut_off);
+                let others: Vec<NodeId> = others.collect();
+                deployment.net.isolate(cut_off, others.clone());
+                if cut_off == leader {
+                    others_lead(&deployment, &others).await;
+                }
+                version += 1;
+                set_soon_among(&deployment, &others, version).await;
+                let refused = read(&deployment, cut_off).await;
+                assert!(refused.is_err(), "node {cut_off} of seed {seed}: {refused:?}");
+                deployment.net.set(|faults| faults.cut.clear());
+                for node in ids(1..=3) {
+                    let seen = read_soon(&deployment, node).await;
+                    assert_eq!(seen, version, "node {node} of seed {seed}");
+                }
+            }
+        }
+    }
+}
+
+/// Waits until one of these leads, as far as it knows.
+async fn others_lead(deployment: &Deployment, nodes: &[NodeId]) {
+    for _ in 0..2000 {
+        if nodes
+            .iter()
+            .any(|node| deployment.group(node.0).status().is_leader)
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("none of {nodes:?} leads");
+}
+
+async fn set_soon_among(deployment: &Deployment, nodes: &[NodeId], version: u64) {
+    for _ in 0..2000 {
+        for node in nodes {
+            if set(deployment, node.0, version).await.is_ok() {
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("none of {nodes:?} takes a proposal");
+}
+
+async fn read_soon(deployment: &Deployment, node: NodeId) -> u64 {
+    for _ in 0..2000 {
+        if let Ok(version) = read(deployment, node).await {
+            return version;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("node {node} cannot read");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_storage_fault_or_a_panic_ends_the_process() {
     for (payload, reason) in [("fail", "no"), ("panic", "the state machine panicked")] {
