@@ -3,7 +3,7 @@
 
 use crate::lease::Leases;
 use crate::maintenance;
-use crate::partition::{Partition, WriteKey, clear as clear_partition, list_inbox, read_inbox};
+use crate::partition::{Directory, Partition, WriteKey, clear as clear_partition, list_inbox, read_inbox};
 use crate::pool::{Crew, Pool};
 use crate::replica::{Origin, Replica, disk_full, group_of};
 use crate::scan::{self, Access};
@@ -108,6 +108,22 @@ impl Node {
         }
     }
 
+    /// Refuses, and names who leads, if this node does not lead a partition as far as it knows. To ask the leader is cheapest; whether a
+    /// read sees all that it must is found out by the read.
+    pub(crate) fn check_leads(&self, id: PartitionId) -> Result<(), ShardError> {
+        let leader = self.replica(id)?.leader();
+        if leader == Some(self.host.node()) {
+            Ok(())
+        } else {
+            Err(ShardError::NotLeader { leader })
+        }
+    }
+
+    /// Who leads a partition, as far as this node knows.
+    pub(crate) fn leader(&self, id: PartitionId) -> Option<NodeId> {
+        self.replica(id).ok()?.leader()
+    }
+
     /// The partitions that are here and of which this node knows no leader.
     pub fn leaderless(&self) -> Vec<PartitionId> {
         let replicas = self.replicas.read();
@@ -165,6 +181,7 @@ impl Node {
             return Ok(());
         };
         replica.stop().await;
+        replica.directory().begin_replacing();
         let forgotten = self.host.forget(group_of(id)).await;
         forgotten.map_err(|error| ShardError::Storage(error.to_string()))?;
         let database = Arc::clone(&self.database);
@@ -382,7 +399,7 @@ impl Node {
         generation: Generation,
         label: BlobLabel,
     ) -> Result<Option<Vec<u8>>, ShardError> {
-        self.replica(target.partition)?.current().await?;
+        let directory = self.replica(target.partition)?.current().await?;
         let database = Arc::clone(&self.database);
         let key = Keys::new(target.partition, target.index).blob(generation, &label);
         let read = move |_: &Crew| {
@@ -391,7 +408,7 @@ impl Node {
                 .get(Family::Blobs, &key)?
                 .map(|blob| blob.to_vec()))
         };
-        call(Call::Blob, self.pool.run(read)).await
+        whole(&directory, call(Call::Blob, self.pool.run(read))).await
     }
 
     /// The rows of a cluster, current or not.
@@ -489,9 +506,9 @@ impl Node {
         if let Some(listed) = list_inbox(&directory, &request)? {
             return Ok(listed);
         }
-        let database = Arc::clone(&self.database);
-        let read = move |_: &Crew| read_inbox(&database, &directory, &request);
-        call(Call::Inbox, self.pool.run(read)).await
+        let (database, state) = (Arc::clone(&self.database), Arc::clone(&directory));
+        let read = move |_: &Crew| read_inbox(&database, &state, &request);
+        whole(&directory, call(Call::Inbox, self.pool.run(read))).await
     }
 
     /// Refuses what is about to write so many bytes in all if the node's disk has no room for it.
@@ -522,17 +539,35 @@ impl Node {
         let directory = replica.current().await?;
         let access = Access {
             database: Arc::clone(&self.database),
-            directory,
+            directory: Arc::clone(&directory),
             target,
             keys,
         };
-        call(kind, self.pool.run(move |crew| job(&access, crew))).await
+        whole(
+            &directory,
+            call(kind, self.pool.run(move |crew| job(&access, crew))),
+        )
+        .await
     }
 
     fn replica(&self, id: PartitionId) -> Result<Arc<Replica>, ShardError> {
         let replicas = self.replicas.read();
         replicas.get(&id).cloned().ok_or(ShardError::NotHosted)
     }
+}
+
+/// What was read from storage, if the partition's records were there all the time: on a replica that follows, a snapshot may take their
+/// place, and a replica that is given up loses them. Somebody else is asked then.
+async fn whole<T>(
+    directory: &Directory,
+    read: impl Future<Output = Result<T, ShardError>>,
+) -> Result<T, ShardError> {
+    let edition = directory.edition();
+    let outcome = read.await;
+    if edition.is_none() || directory.edition() != edition {
+        return Err(ShardError::NotLeader { leader: None });
+    }
+    outcome
 }
 
 /// Whether an entry carries items, rows or models, or takes items away. The rest is the catalogue's doing. Folds are

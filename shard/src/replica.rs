@@ -52,10 +52,17 @@ impl Replica {
         Ok(Self { group, directory })
     }
 
-    /// What readers see, as of a moment after this was called: everything that was acknowledged before is in it.
+    /// What readers see, as of a moment after this was called: everything that was acknowledged before is in it. Whoever leads the
+    /// partition says how much that is; a replica that follows waits until it has applied it.
     pub(crate) async fn current(&self) -> Result<Arc<Directory>, ShardError> {
-        self.group.read_barrier().await.map_err(not_led)?;
+        let index = self.group.read_index().await.map_err(not_led)?;
+        self.group.wait_applied(index).await.map_err(not_led)?;
         Ok(Arc::clone(&self.directory))
+    }
+
+    /// Who leads, as far as is known here.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.group.leader()
     }
 
     /// What readers see, perhaps not the latest.
@@ -89,7 +96,7 @@ impl Replica {
 
     /// Whether some node leads, as far as is known.
     pub(crate) fn is_led(&self) -> bool {
-        self.group.status().leader.is_some()
+        self.group.leader().is_some()
     }
 
     /// Puts an encoded entry into the log and waits until it is durable and applied.
@@ -113,7 +120,7 @@ impl Replica {
 fn not_led(error: ReadError) -> ShardError {
     match error {
         ReadError::NotLeader { leader } => ShardError::NotLeader { leader },
-        ReadError::Unknown => ShardError::Busy,
+        ReadError::Unknown => ShardError::NotLeader { leader: None },
         ReadError::Stopped => ShardError::Stopped,
     }
 }

@@ -310,16 +310,16 @@ pub enum ShardError {
     /// A fold's blocks are no longer there: somebody else folded them.
     #[error("blocks are gone")]
     BlocksGone,
-    /// Another node leads the partition, as far as this one knows.
-    #[error("another node leads the partition")]
+    /// The node does not lead the partition, or no majority confirms that it does. Nothing was done.
+    #[error("the node does not lead the partition")]
     NotLeader {
-        /// Which one.
+        /// Who does, as far as this one knows.
         leader: Option<NodeId>,
     },
     /// The node has no replica of the partition.
     #[error("the partition is not on this node")]
     NotHosted,
-    /// Too much is under way, or no majority of the partition's nodes can be reached.
+    /// Too much is under way, or nobody led the partition for too long.
     #[error("too much is under way")]
     Busy,
     /// The node is stopping.

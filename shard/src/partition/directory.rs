@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use sealdex_core::{BlockId, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::ShardError;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const RECORD_VERSION: u8 = 1;
 
@@ -37,6 +38,8 @@ pub(crate) struct Directory {
     indexes: RwLock<HashMap<IndexId, Entry>>,
     /// Held while a batch is written and until it is published.
     writing: Mutex<()>,
+    /// Grows before the records are replaced as a whole, or deleted, and after they were: odd in between.
+    replacing: AtomicU64,
 }
 
 #[derive(Default, PartialEq)]
@@ -92,6 +95,7 @@ impl Directory {
         Ok(Self {
             indexes: RwLock::new(indexes),
             writing: Mutex::new(()),
+            replacing: AtomicU64::new(0),
         })
     }
 
@@ -238,9 +242,21 @@ impl Directory {
         }
     }
 
+    /// From here on, until [`replace`](Self::replace), what is read from storage is not whole.
+    pub(crate) fn begin_replacing(&self) {
+        self.replacing.fetch_or(1, Ordering::SeqCst);
+    }
+
     /// Takes the place of what readers see: an installed snapshot's directory. The caller holds [`writing`](Self::writing).
     pub(super) fn replace(&self, other: Directory) {
         *self.indexes.write() = other.indexes.into_inner();
+        self.replacing.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// For who reads from storage: what was read between two equal answers was whole. `None` while it is not.
+    pub(crate) fn edition(&self) -> Option<u64> {
+        let edition = self.replacing.load(Ordering::SeqCst);
+        edition.is_multiple_of(2).then_some(edition)
     }
 
     #[cfg(test)]

@@ -115,6 +115,7 @@ impl StateMachine for Partition {
     fn install(&mut self, snapshot: &mut dyn SnapshotReader, mark: &Mark) -> Result<(), StorageFault> {
         self.mark = None;
         let writing = self.directory.writing();
+        self.directory.begin_replacing();
         super::snapshot::clear(&self.database, self.id)?;
         while let Some(chunk) = snapshot.next_chunk()? {
             super::snapshot::write(&self.database, self.id, chunk)?;

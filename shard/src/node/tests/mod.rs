@@ -6,6 +6,7 @@ mod concurrency;
 mod damage;
 mod epochs;
 mod fold;
+mod following;
 mod items;
 mod search;
 mod signatures;

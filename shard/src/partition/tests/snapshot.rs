@@ -81,6 +81,29 @@ fn an_installed_snapshot_is_the_state_of_its_moment() {
 }
 
 #[test]
+fn readers_are_told_while_a_snapshot_takes_the_place_of_records() {
+    /// Looks at the partition in the middle of its installation.
+    struct Looking(Chunks, Arc<crate::partition::Directory>);
+    impl SnapshotReader for Looking {
+        fn next_chunk(&mut self) -> Result<Option<bytes::Bytes>, StorageFault> {
+            assert_eq!(self.1.edition(), None);
+            self.0.next_chunk()
+        }
+    }
+    let chunks = all(filled().partition().snapshot().unwrap());
+    let mut target = Bench::new();
+    let directory = target.partition().directory();
+    let before = directory.edition();
+    assert!(before.is_some());
+    let mut looking = Looking(Chunks(chunks.into_iter()), Arc::clone(&directory));
+    target
+        .partition()
+        .install(&mut looking, &Mark::at(LogIndex(6)))
+        .unwrap();
+    assert!(directory.edition() > before);
+}
+
+#[test]
 fn half_of_a_snapshot_is_nothing() {
     let mut source = filled();
     let chunks = all(source.partition().snapshot().unwrap());
