@@ -6,6 +6,7 @@ use opentelemetry::{KeyValue, Value};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 use sealdex_telemetry::{METHOD, REQUEST_SPAN, ROUTE, SPAN_FIELDS, SPAN_TARGET, STATUS};
 use std::str::FromStr;
@@ -66,6 +67,7 @@ impl Traces {
             .with_sampler(sampler)
             .with_resource(Resource::builder_empty().with_attributes(about).build())
             .build();
+        sealdex_telemetry::propagate(TraceContextPropagator::new());
         let spans = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("sealdex"))
             .with_location(false)

@@ -2,7 +2,7 @@
 //!
 //! Every part of Sealdex observes into [`metrics`], a set of handles with types for labels; the admin port exposes them. A figure
 //! is added in the file of its subject here, and observed where the thing happens. [`stage`] and [`call`] time a piece of work
-//! and make it a span; [`RequestSpan`] is the span of a request. Who exports spans, if anybody, is the binary's affair.
+//! and make it a span; [`RequestSpan`] is the span of a request, and [`serve`] that of a call of another process. Who exports spans, if anybody, is the binary's affair.
 //!
 //! Nothing here may name an item, a key, an index, its owner or a user. Labels are enums of ours, and route patterns; spans carry
 //! [`SPAN_FIELDS`] and nothing else. This crate knows none of ours.
@@ -18,6 +18,7 @@ mod label;
 mod leases;
 mod log;
 mod metrics;
+mod propagation;
 mod queues;
 mod raft;
 mod recall;
@@ -33,6 +34,7 @@ pub use kms::{Kms, KmsOperation, KmsOutcome, KmsProvider};
 pub use leases::Leases;
 pub use log::Log;
 pub use metrics::{EXPOSITION_TYPE, Metrics, metrics};
+pub use propagation::{TRACEPARENT, propagate, serve, traceparent};
 pub use queues::{Queue, Queued, Queues};
 pub use raft::{Raft, RaftFigures, RaftRole, Replicated};
 pub use recall::Recall;

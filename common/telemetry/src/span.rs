@@ -1,9 +1,6 @@
 //! Spans: a request, the stages it goes through, the calls of shards within. They have a target of their own, so that whoever exports
 //! them sees these and no others. That of a request is also what log lines say they belong to; the rest have a level that no log
 //! shows unless it is asked for everything.
-//!
-//! A call that goes to another process begins a trace of its own there; the place to carry the context over is the metadata of
-//! the call between nodes.
 
 use crate::{Call, Stage, metrics};
 use std::time::Instant;
