@@ -76,6 +76,12 @@ pub const PEER_MESSAGE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Calls of one coordinator that may be under way at one shard node; further ones wait.
 pub const CALLS_PER_PEER_MAX: usize = 256;
 
+/// Calls of one coordinator that may wait until a partition has a leader again; further ones are refused as busy.
+pub const CALLS_WAITING_MAX: usize = 2048;
+
+/// Requests and changes of one coordinator that may wait until the metadata group has a leader again.
+pub const METADATA_CALLS_WAITING_MAX: usize = 1024;
+
 /// Nodes of one deployment. Every coordinator holds their records in memory, and each of them reports once a second.
 pub const NODES_MAX: usize = 128;
 

@@ -19,6 +19,7 @@ mod identity;
 pub mod payload;
 mod peer_client;
 mod peer_service;
+mod replica_reads;
 mod server;
 
 /// Clients and servers of the services between nodes, generated.
@@ -49,4 +50,5 @@ pub use headers::Headers;
 pub use identity::{Identity, IdentityError, NodeName, NodeNameError, Role, RoleError};
 pub use peer_client::{PeerClient, PeerError, join};
 pub use peer_service::{PeerHandler, PeerService, SnapshotChunks};
+pub use replica_reads::{allow_any_replica, allows_any_replica, tell_leader, told_leader};
 pub use server::{serve, server};

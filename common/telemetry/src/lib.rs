@@ -13,6 +13,7 @@
 mod certificates;
 mod connections;
 mod disk;
+mod fanout;
 mod kms;
 mod label;
 mod leases;
@@ -30,6 +31,7 @@ mod stages;
 pub use certificates::{Certificate, Certificates};
 pub use connections::{Connections, Open};
 pub use disk::{Disk, Store, Urgency};
+pub use fanout::{Fanout, Reason};
 pub use kms::{Kms, KmsOperation, KmsOutcome, KmsProvider};
 pub use leases::Leases;
 pub use log::Log;

@@ -1,7 +1,7 @@
 //! All figures of a process, and their exposition. Knows the subjects, not what they mean.
 
 use crate::{
-    Certificates, Connections, Disk, Kms, Leases, Log, Queues, Raft, Recall, Requests, Shard, Stages,
+    Certificates, Connections, Disk, Fanout, Kms, Leases, Log, Queues, Raft, Recall, Requests, Shard, Stages,
 };
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
@@ -27,6 +27,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// What the time of requests goes into.
     pub stages: Stages,
+    /// Calls that coordinators make to shards in other processes.
+    pub fanout: Fanout,
     /// Calls that shards answer.
     pub shard: Shard,
     /// Key leases of shards.
@@ -61,6 +63,7 @@ impl Metrics {
             requests: Requests::register(&mut registry),
             connections: Connections::register(&mut registry),
             stages: Stages::register(&mut registry),
+            fanout: Fanout::register(&mut registry),
             shard: Shard::register(&mut registry),
             leases: Leases::register(&mut registry),
             kms: Kms::register(&mut registry),

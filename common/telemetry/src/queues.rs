@@ -16,6 +16,8 @@ label! {
         Training = "training",
         /// Jobs of a shard.
         Scan = "scan",
+        /// Calls of a coordinator that wait until a partition has a leader.
+        Election = "election",
     }
 }
 

@@ -6,12 +6,14 @@ use crate::domain::deployment::Applied;
 use crate::domain::{MetadataApplied, Rejection};
 use sealdex_consensus::Full;
 use sealdex_core::{NodeId, limits};
+use sealdex_peer::payload::did_nothing;
 use sealdex_peer::wire::coordinator::coordinator_client::CoordinatorClient;
 use sealdex_peer::{Channels, Lane};
 use sealdex_proto::coordinator as wire;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
+use tonic::Status;
 
 /// Longer than the leader takes to call an outcome unknown.
 const ANSWER_MAX: Duration = Duration::from_secs(12);
@@ -38,12 +40,21 @@ impl Forward {
         let request = wire::ProposeRequest { entry: entry.into() };
         let reply = timeout(ANSWER_MAX, leader.propose(request)).await;
         let reply = reply.map_err(|_| CatalogError::Unknown)?;
-        let reply = reply.map_err(|_| CatalogError::Unknown)?.into_inner();
+        let reply = reply.map_err(|status| unanswered(&status))?.into_inner();
         let outcome = reply.outcome.ok_or(CatalogError::Unknown)?;
         Ok(Forwarded {
             outcome: read(outcome),
             applied: reply.applied,
         })
+    }
+}
+
+/// What there is no answer to may have been done, unless it was never sent or not let in: then whoever leads by now is asked.
+fn unanswered(status: &Status) -> CatalogError {
+    if did_nothing(status) {
+        CatalogError::NotLeader(None)
+    } else {
+        CatalogError::Unknown
     }
 }
 

@@ -1,6 +1,7 @@
 //! The catalogue and the deployment as the service has them: read from memory, as new as the metadata group's log is, and changed through
 //! that log, by way of its leader.
 
+use super::backoff::Backoff;
 use super::eraser::Eraser;
 use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
 use super::metadata_forward::Forward;
@@ -13,18 +14,18 @@ use sealdex_consensus::{
     ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError, Room, Space,
     StorageFault,
 };
-use sealdex_core::NodeId;
+use sealdex_core::{NodeId, limits};
 use sealdex_peer::Channels;
 use sealdex_telemetry::{Store, metrics};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 /// How long a request waits for a leader: longer than an election takes.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(6);
-const LEADER_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why the catalogue did not take a command, or could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,15 @@ pub struct CatalogHandle {
     eraser: Eraser,
     /// The way to other coordinators, where there may be some.
     forward: Option<Forward>,
+    /// Places of requests that wait for a leader.
+    waiting: Semaphore,
+}
+
+/// A request that waits until the metadata group has a leader.
+struct Waiting<'a> {
+    until: Instant,
+    backoff: Backoff,
+    _place: SemaphorePermit<'a>,
 }
 
 impl CatalogHandle {
@@ -103,6 +113,7 @@ impl CatalogHandle {
             group,
             space,
             forward,
+            waiting: Semaphore::new(limits::METADATA_CALLS_WAITING_MAX),
         })
     }
 
@@ -176,20 +187,42 @@ impl CatalogHandle {
     /// Waits until what is read here holds everything that was acknowledged anywhere before this was called. Outlasts the
     /// election of a leader.
     pub async fn catch_up(&self) -> Result<(), CatalogError> {
-        let until = Instant::now() + LEADER_WAIT_MAX;
+        let mut waiting = None;
         loop {
             let read = async {
                 let index = self.group.read_index().await?;
                 self.group.wait_applied(index).await
             };
-            match read.await {
+            let error = match read.await {
                 Ok(()) => return Ok(()),
                 Err(ReadError::Stopped) => return Err(CatalogError::Stopped),
-                Err(_) if Instant::now() < until => sleep(LEADER_LOOK_EVERY).await,
-                Err(ReadError::NotLeader { leader }) => return Err(CatalogError::NotLeader(leader)),
-                Err(ReadError::Unknown) => return Err(CatalogError::Busy),
-            }
+                Err(ReadError::NotLeader { leader }) => CatalogError::NotLeader(leader),
+                Err(ReadError::Unknown) => CatalogError::Busy,
+            };
+            self.wait(&mut waiting, error).await?;
         }
+    }
+
+    /// Pauses before a request looks for a leader again. Gives `error` back if it has waited for long enough, or if there is no place for
+    /// one more that waits.
+    async fn wait<'a>(
+        &'a self,
+        waiting: &mut Option<Waiting<'a>>,
+        error: CatalogError,
+    ) -> Result<(), CatalogError> {
+        let waiting = match waiting {
+            Some(waiting) => waiting,
+            none => none.insert(Waiting {
+                until: Instant::now() + LEADER_WAIT_MAX,
+                backoff: Backoff::default(),
+                _place: self.waiting.try_acquire().map_err(|_| CatalogError::Busy)?,
+            }),
+        };
+        if Instant::now() >= waiting.until {
+            return Err(error);
+        }
+        sleep(waiting.backoff.next()).await;
+        Ok(())
     }
 
     /// The index of that name.
@@ -303,7 +336,7 @@ impl CatalogHandle {
 
     /// Proposes here or at the leader, and waits for one if there is none.
     async fn propose(&self, command: MetadataCommand) -> Result<MetadataApplied, CatalogError> {
-        let until = Instant::now() + LEADER_WAIT_MAX;
+        let mut waiting = None;
         loop {
             let outcome = match (self.propose_here(&command).await, &self.forward) {
                 (Err(CatalogError::NotLeader(Some(leader))), Some(forward)) => {
@@ -312,7 +345,7 @@ impl CatalogHandle {
                 (outcome, _) => outcome,
             };
             match outcome {
-                Err(CatalogError::NotLeader(_)) if Instant::now() < until => sleep(LEADER_LOOK_EVERY).await,
+                Err(error @ CatalogError::NotLeader(_)) => self.wait(&mut waiting, error).await?,
                 outcome => {
                     self.eraser.done().await;
                     return outcome;

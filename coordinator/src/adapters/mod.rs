@@ -1,6 +1,7 @@
 //! Where the catalogue meets storage and its log format, where keys meet those who wrap them, and where shards are reached in other
 //! processes.
 
+mod backoff;
 mod catalog_codec;
 mod deployment_codec;
 mod deployment_command_codec;

@@ -29,14 +29,20 @@ pub fn error_of_status(status: &Status) -> ShardError {
     {
         return error;
     }
-    match status.code() {
-        // The gate's: the call was not let in.
-        Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated | Code::Unimplemented => {
-            ShardError::Unreachable
-        }
-        _ if never_left(status) => ShardError::Unreachable,
-        _ => ShardError::OutcomeUnknown,
+    if did_nothing(status) {
+        ShardError::Unreachable
+    } else {
+        ShardError::OutcomeUnknown
     }
+}
+
+/// Whether a call that a status without details ended can have done nothing: it was never sent, or the gate did not let it in.
+pub fn did_nothing(status: &Status) -> bool {
+    let refused = matches!(
+        status.code(),
+        Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated | Code::Unimplemented
+    );
+    refused || never_left(status)
 }
 
 /// Whether there was no connection to send it over.

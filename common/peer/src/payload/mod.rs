@@ -10,7 +10,7 @@ mod place;
 mod rows;
 mod scan;
 
-pub use error::{error_of_status, status_of_error};
+pub use error::{did_nothing, error_of_status, status_of_error};
 pub use fold::{
     fold_request, read_fold_request, read_reseal_request, read_resealed, reseal_request, resealed,
 };

@@ -1,166 +1,256 @@
-//! From a question to its answer: which node, under which session, in how many attempts.
+//! From a question to its answer: which node, in how many attempts, and when a second replica is asked beside the first.
 
+use super::super::backoff::Backoff;
 use super::ShardGrpc;
-use super::attempts::{Attempts, Next};
-use super::effort::Effort;
-use super::link::{Asked, said};
-use super::sessions::{Route, Session, TERM};
-use prost::Message;
+use super::attempts::{Attempts, Next, Repeat};
+use super::effort::{Effort, LEADER_WAIT_MAX};
+use super::hedging::{Probe, SILENCE};
+use super::link::{Asked, Hearsay};
+use parking_lot::Mutex;
 use sealdex_core::{NodeId, PartitionId};
-use sealdex_crypto::{DataKeys, LeaseContext, LeasePublicKey};
-use sealdex_index::dataplane::{ShardError, Target};
-use sealdex_peer::payload::{self, MALFORMED};
-use sealdex_proto::shard as wire;
-use std::sync::Arc;
-use tokio::time::Instant;
+use sealdex_index::dataplane::ShardError;
+use sealdex_telemetry::{Queue, Queued, Reason, metrics};
+use std::time::Duration;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// Payloads up to this size are sealed and opened where they are, in some 100 µs.
-const INLINE_BYTES_MAX: usize = 128 * 1024;
+/// How often is looked whether the first attempts wait for a node again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What is asked of a partition.
+#[derive(Clone, Copy)]
+pub(super) struct Question {
+    pub(super) partition: PartitionId,
+    pub(super) call: &'static str,
+    pub(super) effort: Effort,
+}
+
+/// The node that is being asked, and since when.
+#[derive(Default)]
+struct Pending(Mutex<Option<(NodeId, Instant)>>);
+
+/// How a second replica is asked while another node is silent.
+struct Second<'a> {
+    silent: NodeId,
+    any_replica: bool,
+    _probe: Option<Probe<'a>>,
+}
+
+impl Second<'_> {
+    fn reason(&self) -> Reason {
+        if self.any_replica {
+            Reason::Slow
+        } else {
+            Reason::Leader
+        }
+    }
+}
+
+/// A call that waits until its partition has a leader.
+struct Waiting<'a> {
+    until: Instant,
+    backoff: Backoff,
+    _place: SemaphorePermit<'a>,
+    _queued: Queued,
+}
 
 impl ShardGrpc {
-    /// Asks the partition's replicas until one answers.
+    /// Asks the partition's replicas until one answers. What may be carried out twice is asked of a second one when there is reason to;
+    /// the first answer counts.
     pub(super) async fn ask<T, F>(
         &self,
-        partition: PartitionId,
-        effort: Effort,
-        ask: impl Fn(Asked) -> F,
+        question: Question,
+        ask: impl Fn(Asked) -> F + Sync,
     ) -> Result<T, ShardError>
     where
         F: Future<Output = Result<T, ShardError>>,
     {
-        let until = Instant::now() + effort.in_all;
-        let mut attempts = Attempts::new(self.routes.replicas(partition), effort.repeat);
-        let mut next = attempts.first();
+        let until = Instant::now() + question.effort.in_all;
+        let pending = Pending::default();
+        let first = self.pursue(question, until, &pending, None, &ask);
+        if question.effort.repeat == Repeat::Unsafe {
+            return first.await;
+        }
+        if question.effort.hedged {
+            self.hedges.earn();
+        }
+        let beside = Pending::default();
+        let second = async {
+            let second = self.second(question, &pending).await;
+            self.pursue(question, until, &beside, Some(&second), &ask).await
+        };
+        tokio::pin!(first, second);
+        tokio::select! {
+            biased;
+            answer = &mut first => answer,
+            answer = &mut second => {
+                if !is_decisive(&answer) {
+                    return first.await;
+                }
+                if let Some((node, since)) = pending.get() {
+                    self.hedges.note(node, question.call, since.elapsed());
+                }
+                answer
+            }
+        }
+    }
+
+    /// One attempt after another, with pauses while nobody leads.
+    async fn pursue<T, F>(
+        &self,
+        question: Question,
+        until: Instant,
+        pending: &Pending,
+        second: Option<&Second<'_>>,
+        ask: &(impl Fn(Asked) -> F + Sync),
+    ) -> Result<T, ShardError>
+    where
+        F: Future<Output = Result<T, ShardError>>,
+    {
+        let Question {
+            partition, effort, ..
+        } = question;
+        let replicas = || self.link.nearest_first(self.routes.replicas(partition));
+        let mut attempts = Attempts::new(effort.repeat, second.map(|second| second.silent));
+        let mut waiting = None;
+        let mut next = attempts.again(replicas());
         loop {
             let node = match next {
                 Next::Ask(node) => node,
                 Next::GiveUp(error) => return Err(error),
+                Next::Wait => {
+                    pending.set(None);
+                    let waiting = match &mut waiting {
+                        Some(waiting) => waiting,
+                        none => none.insert(self.wait(until)?),
+                    };
+                    waiting.pause(self, partition).await?;
+                    next = attempts.again(replicas());
+                    continue;
+                }
             };
-            let at_one = until.min(Instant::now() + effort.at_one);
-            match self.link.ask(node, at_one, &ask).await {
+            let begun = Instant::now();
+            pending.set(Some((node, begun)));
+            let hearsay = second
+                .filter(|second| second.any_replica)
+                .map(|_| Hearsay::default());
+            let at_one = until.min(begun + effort.at_one);
+            match self.link.ask(node, at_one, hearsay.clone(), ask).await {
                 Ok(answer) => {
-                    self.routes.note_leader(partition, node);
+                    self.hedges.note(node, question.call, begun.elapsed());
+                    let leader = hearsay.map_or(Some(node), |hearsay| hearsay.leader());
+                    if let Some(leader) = leader {
+                        self.routes.note_leader(partition, leader);
+                    }
                     return Ok(answer);
                 }
                 Err(error) => {
-                    if let ShardError::NotLeader { leader: Some(leader) } = error {
-                        self.routes.note_leader(partition, leader);
-                    }
+                    let hint = match error {
+                        ShardError::NotLeader { leader } => leader,
+                        _ => None,
+                    };
                     next = attempts.after(error);
+                    if let (Some(hint), Next::Ask(node)) = (hint, &next)
+                        && hint == *node
+                    {
+                        self.routes.note_leader(partition, hint);
+                    }
                 }
             }
         }
     }
 
-    /// Asks for something that concerns plaintext, sealed under the session of the target's lease.
-    pub(super) async fn sealed<Q, A, F>(
-        &self,
-        method: &'static str,
-        target: Target,
-        effort: Effort,
-        message: Q,
-        send: impl Fn(Asked, wire::SealedCall) -> F,
-    ) -> Result<A, ShardError>
-    where
-        Q: Message + 'static,
-        A: Message + Default + 'static,
-        F: Future<Output = Result<tonic::Response<wire::SealedReply>, tonic::Status>>,
-    {
-        let (message, send) = (Arc::new(message), &send);
-        let bytes = message.encoded_len();
-        self.ask(target.partition, effort, |asked| {
-            let message = message.clone();
-            async move {
-                let node = asked.node;
-                let session = self.sessions.get(node, target).ok_or(ShardError::LeaseRequired)?;
-                let route = self.route(node, method, target);
-                let sealing = session.clone();
-                let call = compute(bytes, move || Ok(sealing.seal(&route, &*message))).await?;
-                let number = call.call;
-                let reply = said(node, send(asked, call).await);
-                if reply == Err(ShardError::LeaseRequired) {
-                    self.sessions.forget(node, target, &session);
-                }
-                let reply = reply?;
-                compute(reply.sealed.len(), move || session.open(&route, number, &reply)).await
-            }
-        })
-        .await
-    }
-
-    fn route(&self, to: NodeId, method: &'static str, target: Target) -> Route {
-        Route {
-            deployment: self.link.channels().deployment(),
-            from: self.link.channels().me(),
-            to,
-            method,
-            target,
-        }
-    }
-
-    /// Grants a lease to a node, unless somebody has done so meanwhile.
-    pub(super) async fn grant_at(
-        &self,
-        mut asked: Asked,
-        target: Target,
-        keys: &DataKeys,
-    ) -> Result<(), ShardError> {
-        let node = asked.node;
-        let _granting = self.sessions.granting(node, target).await;
-        if self.sessions.get(node, target).is_some() {
-            return Ok(());
-        }
-        let context = LeaseContext {
-            deployment: self.link.channels().deployment(),
-            from: self.link.channels().me(),
-            to: node,
-            index: target.index,
-            epoch: target.epoch,
-            other: target.other,
-            partition: target.partition,
-        };
+    /// Waits until there is reason to ask beside the node that is being asked: another one leads by now, or, for reads, it takes longer
+    /// than usual.
+    async fn second(&self, question: Question, pending: &Pending) -> Second<'_> {
         loop {
-            let known = self.sessions.lease_key(node);
-            let key = match known {
-                Some(key) => key,
-                None => self.fetch_lease_key(&mut asked).await?,
+            let Some((silent, since)) = pending.get() else {
+                sleep(LOOK_EVERY).await;
+                continue;
             };
-            let session = Session::generate();
-            let sealed = key.seal(&context, keys, session.key(), TERM.as_secs() as u8);
-            let request = asked.request(wire::GrantRequest {
-                target: Some(payload::target(&target)),
-                session: session.id().to_vec().into(),
-                sealed: sealed.into(),
-            });
-            match said(node, asked.wire.grant(request).await) {
-                // Sealed to the key of the node's last run.
-                Err(ShardError::LeaseRequired) if known.is_some() => self.sessions.set_lease_key(node, None),
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    self.sessions.insert(node, target, session);
-                    return Ok(());
-                }
+            let second = tokio::select! {
+                () = self.routes.other_leader(question.partition, Some(silent)) => Second {
+                    silent,
+                    any_replica: false,
+                    _probe: None,
+                },
+                probe = self.hedge(question, silent, since), if question.effort.hedged => Second {
+                    silent,
+                    any_replica: true,
+                    _probe: probe,
+                },
+            };
+            if pending.get() == Some((silent, since)) {
+                metrics().fanout.asked_again(second.reason());
+                return second;
             }
         }
     }
 
-    async fn fetch_lease_key(&self, asked: &mut Asked) -> Result<LeasePublicKey, ShardError> {
-        let request = asked.request(wire::LeaseKeyRequest {});
-        let reply = said(asked.node, asked.wire.lease_key(request).await)?;
-        let key = LeasePublicKey::from_slice(&reply.public_key).ok_or(MALFORMED)?;
-        self.sessions.set_lease_key(asked.node, Some(key));
-        Ok(key)
+    /// Waits until a read may be asked of a second replica.
+    async fn hedge(&self, question: Question, silent: NodeId, since: Instant) -> Option<Probe<'_>> {
+        sleep_until(since + self.hedges.delay(silent, question.call)).await;
+        if self.hedges.take() {
+            return None;
+        }
+        sleep_until(since + SILENCE).await;
+        loop {
+            if let Some(probe) = self.hedges.probe(question.partition) {
+                return Some(probe);
+            }
+            sleep(SILENCE).await;
+        }
+    }
+
+    /// A place among those who wait for a leader.
+    fn wait(&self, until: Instant) -> Result<Waiting<'_>, ShardError> {
+        let Ok(place) = self.waiting.try_acquire() else {
+            metrics().queues.refused(Queue::Election);
+            return Err(ShardError::Busy);
+        };
+        Ok(Waiting {
+            until: until.min(Instant::now() + LEADER_WAIT_MAX),
+            backoff: Backoff::default(),
+            _place: place,
+            _queued: metrics().queues.enter(Queue::Election),
+        })
     }
 }
 
-/// Here if it is little work, else where it holds up nobody. How much of it there is at a time is bounded by the calls under way.
-async fn compute<T: Send + 'static>(
-    bytes: usize,
-    task: impl FnOnce() -> Result<T, ShardError> + Send + 'static,
-) -> Result<T, ShardError> {
-    if bytes <= INLINE_BYTES_MAX {
-        return task();
+impl Waiting<'_> {
+    /// Pauses until it is worth looking for a leader again. Busy if there was none for too long: a majority is gone, and the client comes
+    /// back.
+    async fn pause(&mut self, shards: &ShardGrpc, partition: PartitionId) -> Result<(), ShardError> {
+        if Instant::now() >= self.until {
+            return Err(ShardError::Busy);
+        }
+        let known = shards.routes.leader(partition);
+        tokio::select! {
+            () = sleep(self.backoff.next()) => {}
+            () = shards.routes.other_leader(partition, known), if known.is_some() => {}
+        }
+        Ok(())
     }
-    let done = tokio::task::spawn_blocking(task).await;
-    done.unwrap_or_else(|error| Err(ShardError::Storage(error.to_string())))
+}
+
+impl Pending {
+    fn set(&self, asked: Option<(NodeId, Instant)>) {
+        *self.0.lock() = asked;
+    }
+
+    fn get(&self) -> Option<(NodeId, Instant)> {
+        *self.0.lock()
+    }
+}
+
+/// Whether what a second replica says is as good as the first one's answer. That it has too much to do, or a damaged record, is not.
+fn is_decisive<T>(answer: &Result<T, ShardError>) -> bool {
+    matches!(
+        answer,
+        Ok(_)
+            | Err(ShardError::LeaseRequired
+                | ShardError::UnknownIndex
+                | ShardError::StaleGeneration
+                | ShardError::BlocksGone)
+    )
 }

@@ -4,26 +4,34 @@ use super::attempts::Repeat;
 use sealdex_proto::partition::{Entry, entry::Command};
 use std::time::Duration;
 
+/// How long a call waits for a leader while nobody leads its partition: longer than an election takes.
+pub(super) const LEADER_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// How long a call may take, in all and at one node, and whether it may be carried out twice.
 #[derive(Clone, Copy)]
 pub(super) struct Effort {
     pub(super) in_all: Duration,
     pub(super) at_one: Duration,
     pub(super) repeat: Repeat,
+    /// Any replica may answer it, and a second one is asked if the first is slow.
+    pub(super) hedged: bool,
 }
 
-pub(super) const READ: Effort = effort(30, 10, Repeat::Safe);
+pub(super) const READ: Effort = Effort {
+    hedged: true,
+    ..effort(30, 10, Repeat::Safe)
+};
 /// A fold, or a page that is sealed again. A second time finds the blocks gone, or sealed already.
 pub(super) const MAINTAIN: Effort = effort(120, 60, Repeat::Safe);
 /// Files are rewritten.
 pub(super) const PURGE_MAX: Duration = Duration::from_secs(1_200);
-pub(super) const GRANT: Effort = effort(5, 2, Repeat::Safe);
 
 const fn effort(in_all: u64, at_one: u64, repeat: Repeat) -> Effort {
     Effort {
         in_all: Duration::from_secs(in_all),
         at_one: Duration::from_secs(at_one),
         repeat,
+        hedged: false,
     }
 }
 

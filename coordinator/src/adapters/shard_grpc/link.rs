@@ -5,17 +5,24 @@ use sealdex_core::{NodeId, limits};
 use sealdex_index::dataplane::ShardError;
 use sealdex_peer::payload::error_of_status;
 use sealdex_peer::wire::shard::shard_client::ShardClient as Wire;
-use sealdex_peer::{Channels, Lane, PeerChannel};
+use sealdex_peer::{Channels, Lane, PeerChannel, allow_any_replica, told_leader};
+use sealdex_telemetry::{TRACEPARENT, traceparent};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
+
+/// A node that could not be reached is asked after all others for so long.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// The way to every node.
 pub(super) struct Link {
     channels: Arc<Channels>,
     places: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
+    /// When nodes could last not be reached.
+    away: Mutex<HashMap<NodeId, Instant>>,
 }
 
 /// A node that is being asked.
@@ -24,13 +31,20 @@ pub(super) struct Asked {
     pub(super) node: NodeId,
     pub(super) wire: Wire<PeerChannel>,
     until: Instant,
+    /// It may answer even if it does not lead, and says who does.
+    any_replica: Option<Hearsay>,
 }
+
+/// Who leads a partition, as a replica says that answered.
+#[derive(Clone, Default)]
+pub(super) struct Hearsay(Arc<Mutex<Option<NodeId>>>);
 
 impl Link {
     pub(super) fn new(channels: Arc<Channels>) -> Self {
         Self {
             channels,
             places: Mutex::default(),
+            away: Mutex::default(),
         }
     }
 
@@ -38,12 +52,22 @@ impl Link {
         &self.channels
     }
 
+    /// These nodes, those last that could not be reached just now.
+    pub(super) fn nearest_first(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+        let away = self.away.lock();
+        if !away.is_empty() {
+            nodes.sort_by_key(|node| away.get(node).is_some_and(|since| since.elapsed() < AWAY));
+        }
+        nodes
+    }
+
     /// Asks `node`, when there is a place for one more call. Busy if there is none in time; of unknown outcome if there is no
-    /// answer in time.
+    /// answer in time. With `any_replica`, it may answer even if it does not lead.
     pub(super) async fn ask<T, F>(
         &self,
         node: NodeId,
         until: Instant,
+        any_replica: Option<Hearsay>,
         ask: impl FnOnce(Asked) -> F,
     ) -> Result<T, ShardError>
     where
@@ -61,8 +85,25 @@ impl Link {
         let _place = place
             .map_err(|_| ShardError::Busy)?
             .map_err(|_| ShardError::Stopped)?;
-        let answer = timeout_at(until, ask(Asked { node, wire, until })).await;
-        answer.unwrap_or(Err(ShardError::OutcomeUnknown))
+        let asked = Asked {
+            node,
+            wire,
+            until,
+            any_replica,
+        };
+        let answer = timeout_at(until, ask(asked)).await;
+        let answer = answer.unwrap_or(Err(ShardError::OutcomeUnknown));
+        self.note(node, matches!(answer, Err(ShardError::Unreachable)));
+        answer
+    }
+
+    fn note(&self, node: NodeId, is_away: bool) {
+        let mut away = self.away.lock();
+        if is_away {
+            away.insert(node, Instant::now());
+        } else if !away.is_empty() {
+            away.remove(&node);
+        }
     }
 
     fn places_at(&self, node: NodeId) -> Arc<Semaphore> {
@@ -74,26 +115,47 @@ impl Link {
     }
 }
 
-impl Asked {
-    /// A request that tells the node, too, until when somebody waits for the answer.
-    pub(super) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(self.until.saturating_duration_since(Instant::now()));
-        request
+impl Hearsay {
+    /// The leader, if one was named.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        *self.0.lock()
     }
 }
 
-/// What an answer says. That a node does not let this one in is for an operator to mend; that one is away is found out by others too.
-pub(super) fn said<T>(node: NodeId, answer: Result<Response<T>, Status>) -> Result<T, ShardError> {
-    answer.map(Response::into_inner).map_err(|status| {
-        let error = error_of_status(&status);
-        let (code, why) = (status.code(), status.message());
-        match code {
-            Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated => {
-                tracing::warn!(%node, ?code, why, "a shard node does not let this coordinator in");
-            }
-            _ => tracing::debug!(%node, ?code, why, %error, "a shard node refused or did not answer"),
+impl Asked {
+    /// A request that tells the node, too, until when somebody waits for the answer, and of which trace it is.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.until.saturating_duration_since(Instant::now()));
+        if self.any_replica.is_some() {
+            allow_any_replica(&mut request);
         }
-        error
-    })
+        if let Some(traceparent) = traceparent().and_then(|text| text.parse().ok()) {
+            request.metadata_mut().insert(TRACEPARENT, traceparent);
+        }
+        request
+    }
+
+    /// What its answer says.
+    pub(super) fn said<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, ShardError> {
+        if let (Some(hearsay), Ok(answer)) = (&self.any_replica, &answer) {
+            *hearsay.0.lock() = told_leader(answer);
+        }
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| refused(self.node, &status))
+    }
+}
+
+/// That a node does not let this one in is for an operator to mend; that one is away is found out by others too.
+fn refused(node: NodeId, status: &Status) -> ShardError {
+    let error = error_of_status(status);
+    let (code, why) = (status.code(), status.message());
+    match code {
+        Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated => {
+            tracing::warn!(%node, ?code, why, "a shard node does not let this coordinator in");
+        }
+        _ => tracing::debug!(%node, ?code, why, %error, "a shard node refused or did not answer"),
+    }
+    error
 }

@@ -1,21 +1,25 @@
-//! The shards in other processes: each call finds the node that leads its partition, is sealed if it concerns plaintext, and is
-//! repeated elsewhere where that is safe.
+//! The shards in other processes: each call finds the node that leads its partition, waits for one while there is none, is sealed if it
+//! concerns plaintext, and is repeated elsewhere where that is safe.
 
 mod asking;
 mod attempts;
 mod effort;
+mod hedging;
 mod link;
 mod routes;
+mod sealing;
 mod sessions;
 
 pub use routes::Routes;
 
 use crate::ports::ShardClient;
+use asking::Question;
 use async_trait::async_trait;
-use effort::{GRANT, MAINTAIN, PURGE_MAX, READ, write_effort};
+use effort::{Effort, MAINTAIN, PURGE_MAX, READ, write_effort};
 use futures_util::future::join_all;
-use link::{Link, said};
-use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
+use hedging::Hedges;
+use link::Link;
+use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId, limits};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
     Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
@@ -28,6 +32,7 @@ use sealdex_proto::partition::Entry;
 use sealdex_proto::shard as wire;
 use sessions::Sessions;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// The coordinator's port on shard nodes of other processes.
@@ -35,6 +40,9 @@ pub struct ShardGrpc {
     link: Link,
     routes: Arc<Routes>,
     sessions: Sessions,
+    hedges: Hedges,
+    /// Places of calls that wait until their partition has a leader.
+    waiting: Semaphore,
 }
 
 impl ShardGrpc {
@@ -44,7 +52,17 @@ impl ShardGrpc {
             link: Link::new(channels),
             routes,
             sessions: Sessions::new(),
+            hedges: Hedges::new(),
+            waiting: Semaphore::new(limits::CALLS_WAITING_MAX),
         }
+    }
+}
+
+fn question(partition: PartitionId, call: &'static str, effort: Effort) -> Question {
+    Question {
+        partition,
+        call,
+        effort,
     }
 }
 
@@ -57,12 +75,10 @@ fn place(partition: PartitionId, index: IndexId) -> wire::IndexInPartition {
 
 #[async_trait]
 impl ShardClient for ShardGrpc {
+    /// The keys go to a node when it is asked for something that needs them.
     async fn grant(&self, target: Target, keys: Arc<DataKeys>) -> Result<(), ShardError> {
-        let keys = &keys;
-        self.ask(target.partition, GRANT, |asked| {
-            self.grant_at(asked, target, keys)
-        })
-        .await
+        self.sessions.lend(target, &keys);
+        Ok(())
     }
 
     async fn propose(
@@ -79,9 +95,12 @@ impl ShardClient for ShardGrpc {
                 .map_or_else(Vec::new, |signature| signature.to_vec())
                 .into(),
         };
-        let applied = self.ask(partition, effort, |mut asked| {
+        let applied = self.ask(question(partition, "propose", effort), |mut asked| {
             let request = asked.request(request.clone());
-            async move { said(asked.node, asked.wire.propose(request).await) }
+            async move {
+                let answer = asked.wire.propose(request).await;
+                asked.said(answer)
+            }
         });
         payload::read_applied(&applied.await?)
     }
@@ -223,9 +242,10 @@ impl ShardClient for ShardGrpc {
     async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
         let until = Instant::now() + PURGE_MAX;
         let purges = self.routes.replicas(partition).into_iter().map(|node| {
-            self.link.ask(node, until, move |mut asked| async move {
+            self.link.ask(node, until, None, move |mut asked| async move {
                 let request = asked.request(place(partition, index));
-                said(node, asked.wire.purge(request).await)
+                let answer = asked.wire.purge(request).await;
+                asked.said(answer)
             })
         });
         let purged = join_all(purges)
@@ -241,25 +261,34 @@ impl ShardClient for ShardGrpc {
     }
 
     async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
-        let counted = self.ask(partition, READ, |mut asked| {
+        let counted = self.ask(question(partition, "count", READ), |mut asked| {
             let request = asked.request(place(partition, index));
-            async move { said(asked.node, asked.wire.count(request).await) }
+            async move {
+                let answer = asked.wire.count(request).await;
+                asked.said(answer)
+            }
         });
         Ok(counted.await?.value)
     }
 
     async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
-        let listed = self.ask(request.partition, READ, |mut asked| {
+        let listed = self.ask(question(request.partition, "inbox", READ), |mut asked| {
             let request = asked.request(payload::inbox_request(&request));
-            async move { said(asked.node, asked.wire.inbox(request).await) }
+            async move {
+                let answer = asked.wire.inbox(request).await;
+                asked.said(answer)
+            }
         });
         payload::read_inbox_reply(listed.await?)
     }
 
     async fn block_bytes(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
-        let counted = self.ask(partition, READ, |mut asked| {
+        let counted = self.ask(question(partition, "block_bytes", READ), |mut asked| {
             let request = asked.request(place(partition, index));
-            async move { said(asked.node, asked.wire.block_bytes(request).await) }
+            async move {
+                let answer = asked.wire.block_bytes(request).await;
+                asked.said(answer)
+            }
         });
         Ok(counted.await?.value)
     }
@@ -268,9 +297,10 @@ impl ShardClient for ShardGrpc {
     async fn check_room(&self, bytes: u64) -> Result<(), ShardError> {
         let until = Instant::now() + READ.at_one;
         let checks = self.routes.nodes().into_iter().map(|node| {
-            self.link.ask(node, until, move |mut asked| async move {
+            self.link.ask(node, until, None, move |mut asked| async move {
                 let request = asked.request(wire::Number { value: bytes });
-                said(node, asked.wire.check_room(request).await)
+                let answer = asked.wire.check_room(request).await;
+                asked.said(answer)
             })
         });
         let full = |checked: &Result<_, _>| matches!(checked, Err(ShardError::DiskFull { .. }));
@@ -281,11 +311,14 @@ impl ShardClient for ShardGrpc {
     }
 
     async fn indexes(&self, partition: PartitionId) -> Result<Vec<IndexId>, ShardError> {
-        let listed = self.ask(partition, READ, |mut asked| {
+        let listed = self.ask(question(partition, "indexes", READ), |mut asked| {
             let request = asked.request(wire::IndexesRequest {
                 partition: u32::from(partition.0),
             });
-            async move { said(asked.node, asked.wire.indexes(request).await) }
+            async move {
+                let answer = asked.wire.indexes(request).await;
+                asked.said(answer)
+            }
         });
         Ok(listed.await?.indexes.into_iter().map(IndexId).collect())
     }

@@ -3,11 +3,14 @@
 use parking_lot::RwLock;
 use sealdex_core::{NodeId, PartitionId};
 use std::collections::{BTreeSet, HashMap};
+use tokio::sync::watch;
 
 /// The replicas of every partition. Share it in an `Arc` with whoever follows metadata.
 #[derive(Default)]
 pub struct Routes {
     table: RwLock<HashMap<PartitionId, Route>>,
+    /// Told when a leader was learned.
+    learned: watch::Sender<()>,
 }
 
 struct Route {
@@ -51,6 +54,11 @@ impl Routes {
             .collect()
     }
 
+    /// Who most likely leads a partition.
+    pub(super) fn leader(&self, partition: PartitionId) -> Option<NodeId> {
+        self.table.read().get(&partition)?.leader
+    }
+
     /// Somebody who must know said who leads a partition.
     pub(super) fn note_leader(&self, partition: PartitionId, leader: NodeId) {
         let known = |table: &HashMap<PartitionId, Route>| {
@@ -63,6 +71,19 @@ impl Routes {
         }
         if let Some(route) = self.table.write().get_mut(&partition) {
             route.leader = Some(leader);
+        }
+        self.learned.send_replace(());
+    }
+
+    /// Waits until another node than this is thought to lead the partition.
+    pub(super) async fn other_leader(&self, partition: PartitionId, than: Option<NodeId>) {
+        let mut learned = self.learned.subscribe();
+        loop {
+            let leader = self.leader(partition);
+            if leader.is_some() && leader != than {
+                return;
+            }
+            learned.changed().await.expect("the sender is this table's own");
         }
     }
 }
@@ -85,5 +106,22 @@ mod tests {
         assert_eq!(routes.replicas(partition), [2, 4].map(NodeId));
         assert_eq!(routes.nodes(), BTreeSet::from([2, 4].map(NodeId)));
         assert!(routes.replicas(PartitionId(2)).is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_another_leader_is_told() {
+        let routes = Routes::default();
+        let (one, other) = (PartitionId(1), PartitionId(2));
+        routes.replace([one, other].map(|partition| (partition, [1, 2].map(NodeId).to_vec())));
+        routes.note_leader(one, NodeId(1));
+        let learn = async {
+            routes.note_leader(other, NodeId(2));
+            tokio::task::yield_now().await;
+            routes.note_leader(one, NodeId(2));
+        };
+        tokio::join!(routes.other_leader(one, Some(NodeId(1))), learn);
+        assert_eq!(routes.leader(one), Some(NodeId(2)));
+        routes.other_leader(one, Some(NodeId(1))).await;
+        routes.other_leader(one, None).await;
     }
 }

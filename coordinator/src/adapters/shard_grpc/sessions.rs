@@ -3,14 +3,16 @@
 use parking_lot::Mutex;
 use prost::Message;
 use sealdex_core::{DeploymentId, NodeId};
-use sealdex_crypto::{CALLS_PER_SESSION, CallContext, Direction, LeasePublicKey, SessionKey, random_16};
+use sealdex_crypto::{
+    CALLS_PER_SESSION, CallContext, DataKeys, Direction, LeasePublicKey, SessionKey, random_16,
+};
 use sealdex_index::dataplane::{ShardError, Target};
 use sealdex_peer::payload::{self, MALFORMED};
 use sealdex_proto::shard as wire;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How long a session is kept after its last use: as long as the node keeps the lease.
@@ -24,6 +26,8 @@ pub(super) struct Sessions {
     started: Instant,
     live: Mutex<HashMap<(NodeId, Target), Arc<Session>>>,
     lease_keys: Mutex<HashMap<NodeId, LeasePublicKey>>,
+    /// The keys that may be lent for a target, as long as somebody else holds them.
+    lendable: Mutex<HashMap<Target, Weak<DataKeys>>>,
     /// Held by whoever grants, so that the others who wait for the same lease find it granted.
     granting: [tokio::sync::Mutex<()>; GRANTS],
     places: RandomState,
@@ -69,6 +73,7 @@ impl Sessions {
             started: Instant::now(),
             live: Mutex::default(),
             lease_keys: Mutex::default(),
+            lendable: Mutex::default(),
             granting: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             places: RandomState::new(),
         }
@@ -84,13 +89,15 @@ impl Sessions {
     }
 
     /// A lease was granted. Sessions that nobody used for long are dropped.
-    pub(super) fn insert(&self, node: NodeId, target: Target, session: Session) {
+    pub(super) fn insert(&self, node: NodeId, target: Target, session: Session) -> Arc<Session> {
         let now = self.now();
         session.last_used.store(now, Ordering::Relaxed);
+        let session = Arc::new(session);
         let mut live = self.live.lock();
         let term = TERM.as_millis() as u64;
         live.retain(|_, session| now.saturating_sub(session.last_used.load(Ordering::Relaxed)) < term);
-        live.insert((node, target), Arc::new(session));
+        live.insert((node, target), session.clone());
+        session
     }
 
     /// The node knows this session no more.
@@ -120,6 +127,18 @@ impl Sessions {
             Some(key) => keys.insert(node, key),
             None => keys.remove(&node),
         };
+    }
+
+    /// These keys may be lent, to whichever nodes need them for calls, until whoever holds them lets go.
+    pub(super) fn lend(&self, target: Target, keys: &Arc<DataKeys>) {
+        let mut lendable = self.lendable.lock();
+        lendable.retain(|_, keys| keys.strong_count() > 0);
+        lendable.insert(target, Arc::downgrade(keys));
+    }
+
+    /// The keys that may be lent for a target.
+    pub(super) fn lendable(&self, target: Target) -> Option<Arc<DataKeys>> {
+        self.lendable.lock().get(&target)?.upgrade()
     }
 
     fn now(&self) -> u64 {
@@ -182,6 +201,7 @@ impl Session {
 mod tests {
     use super::*;
     use sealdex_core::{IndexId, KeyEpoch, PartitionId};
+    use sealdex_crypto::Bundle;
 
     const TARGET: Target = Target {
         index: IndexId(1),
@@ -207,6 +227,18 @@ mod tests {
         assert_ne!(renewed.id, session.id, "what was renewed meanwhile stays");
         sessions.forget(NodeId(1), TARGET, &renewed);
         assert!(sessions.get(NodeId(1), TARGET).is_none());
+    }
+
+    #[test]
+    fn keys_may_be_lent_as_long_as_somebody_holds_them() {
+        let sessions = Sessions::new();
+        let keys = Bundle::generate().partition_keys(TARGET.index, TARGET.epoch, TARGET.partition);
+        let keys = Arc::new(keys);
+        assert!(sessions.lendable(TARGET).is_none());
+        sessions.lend(TARGET, &keys);
+        assert!(sessions.lendable(TARGET).is_some());
+        drop(keys);
+        assert!(sessions.lendable(TARGET).is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The shard service over gRPC: reads a message, asks the node, writes a message. Behind a gate that lets coordinators in alone.
 //!
-//! What opens records comes sealed under a lease's session (`sealed`); the rest is labels, counts and sealed records.
+//! What opens records comes sealed under a lease's session (`sealed`); the rest is labels, counts and sealed records. Reads are as good on
+//! any replica, but cheapest on the one that leads: who does not say that any replica will do is sent there.
 
 mod sealed;
 
@@ -11,8 +12,9 @@ use sealdex_crypto::{LeaseContext, LeaseKeyPair};
 use sealdex_index::dataplane::ShardError;
 use sealdex_peer::payload::{self, MALFORMED, status_of_error};
 use sealdex_peer::wire::shard::shard_server::{Shard, ShardServer};
-use sealdex_peer::{Caller, Gate, Role};
+use sealdex_peer::{Caller, Gate, Role, allows_any_replica, tell_leader};
 use sealdex_proto::shard as wire;
+use sealdex_telemetry::{TRACEPARENT, serve};
 use std::sync::Arc;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
@@ -48,8 +50,56 @@ impl ShardService {
         InterceptedService::new(service, gate.only(Role::Coordinator))
     }
 
-    fn take_grant(&self, from: NodeId, request: &wire::GrantRequest) -> Result<(), ShardError> {
+    /// Refuses what is for the leader if this node is not.
+    fn check_wanted(&self, wanted: Wanted, partition: PartitionId) -> Result<(), ShardError> {
+        match wanted {
+            Wanted::Leader => self.node.check_leads(partition),
+            Wanted::Any => Ok(()),
+        }
+    }
+
+    /// An answer, which says who leads if it may come from somebody else.
+    fn answered<T>(&self, wanted: Wanted, partition: PartitionId, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        if let (Wanted::Any, Some(leader)) = (wanted, self.node.leader(partition)) {
+            tell_leader(&mut response, leader);
+        }
+        response
+    }
+
+    /// Answers a question about a partition that needs no lease.
+    async fn read<Q, T, F>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+        partition: impl Fn(&Q) -> u32,
+        answer: impl FnOnce(PartitionId, Q) -> F + Send,
+    ) -> Reply<T>
+    where
+        Q: Send,
+        F: Future<Output = Result<T, ShardError>> + Send,
+    {
+        let (wanted, traceparent) = (Wanted::by(&request), traceparent(&request));
+        let request = request.into_inner();
+        let read = async {
+            let partition = payload::partition(partition(&request))?;
+            self.check_wanted(wanted, partition)?;
+            let answer = answer(partition, request).await?;
+            Ok(self.answered(wanted, partition, answer))
+        };
+        let read = serve(method, traceparent.as_deref(), read).await;
+        read.map_err(|error: ShardError| status_of_error(&error))
+    }
+
+    /// A lease that a replica does not need is not taken: keys lie in no more memory than they must.
+    fn take_grant(
+        &self,
+        wanted: Wanted,
+        from: NodeId,
+        request: &wire::GrantRequest,
+    ) -> Result<(), ShardError> {
         let target = payload::read_target(request.target.as_ref())?;
+        self.check_wanted(wanted, target.partition)?;
         let session = request.session.as_ref().try_into().map_err(|_| MALFORMED)?;
         let context = LeaseContext {
             deployment: self.deployment,
@@ -68,12 +118,35 @@ impl ShardService {
     }
 }
 
+/// The trace that a call came with.
+fn traceparent<T>(request: &Request<T>) -> Option<String> {
+    let text = request.metadata().get(TRACEPARENT)?.to_str().ok()?;
+    Some(text.to_owned())
+}
+
 /// Who calls, as the gate found out.
 fn caller<T>(request: &Request<T>) -> Result<NodeId, Status> {
     let caller = request.extensions().get::<Caller>();
     caller
         .map(Caller::node)
         .ok_or_else(|| Status::internal("the service stands behind no gate"))
+}
+
+/// Which replica of a partition a call is for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Leader,
+    Any,
+}
+
+impl Wanted {
+    fn by<T>(request: &Request<T>) -> Self {
+        if allows_any_replica(request) {
+            Self::Any
+        } else {
+            Self::Leader
+        }
+    }
 }
 
 fn replied<T>(outcome: Result<T, ShardError>) -> Reply<T> {
@@ -91,11 +164,12 @@ impl Shard for ShardService {
 
     async fn grant(&self, request: Request<wire::GrantRequest>) -> Reply<wire::Done> {
         let from = caller(&request)?;
-        let granted = self.take_grant(from, request.get_ref());
+        let granted = self.take_grant(Wanted::by(&request), from, request.get_ref());
         replied(granted.map(|()| wire::Done {}))
     }
 
     async fn propose(&self, request: Request<wire::ProposeRequest>) -> Reply<wire::Applied> {
+        let traceparent = traceparent(&request);
         let request = request.into_inner();
         let proposed = async {
             let partition = payload::partition(request.partition)?;
@@ -107,7 +181,7 @@ impl Shard for ShardService {
             let applied = self.node.propose(partition, entry, signature).await?;
             Ok(payload::applied(&applied))
         };
-        replied(proposed.await)
+        replied(serve("propose", traceparent.as_deref(), proposed).await)
     }
 
     async fn purge(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Done> {
@@ -120,29 +194,42 @@ impl Shard for ShardService {
     }
 
     async fn count(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Number> {
-        let counted = async {
-            let (partition, index) = place(request.get_ref())?;
-            let value = self.node.count(partition, index).await?;
-            Ok(wire::Number { value })
-        };
-        replied(counted.await)
+        self.read(
+            "count",
+            request,
+            |request| request.partition,
+            move |partition, request| async move {
+                let value = self.node.count(partition, IndexId(request.index)).await?;
+                Ok(wire::Number { value })
+            },
+        )
+        .await
     }
 
     async fn inbox(&self, request: Request<wire::InboxRequest>) -> Reply<wire::InboxReply> {
-        let listed = async {
-            let request = payload::read_inbox_request(request.get_ref())?;
-            Ok(payload::inbox_reply(self.node.inbox(request).await?))
-        };
-        replied(listed.await)
+        self.read(
+            "inbox",
+            request,
+            |request| request.partition,
+            move |_, request| async move {
+                let request = payload::read_inbox_request(&request)?;
+                Ok(payload::inbox_reply(self.node.inbox(request).await?))
+            },
+        )
+        .await
     }
 
     async fn block_bytes(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Number> {
-        let counted = async {
-            let (partition, index) = place(request.get_ref())?;
-            let value = self.node.block_bytes(partition, index).await?;
-            Ok(wire::Number { value })
-        };
-        replied(counted.await)
+        self.read(
+            "block_bytes",
+            request,
+            |request| request.partition,
+            move |partition, request| async move {
+                let value = self.node.block_bytes(partition, IndexId(request.index)).await?;
+                Ok(wire::Number { value })
+            },
+        )
+        .await
     }
 
     async fn check_room(&self, request: Request<wire::Number>) -> Reply<wire::Done> {
@@ -151,14 +238,18 @@ impl Shard for ShardService {
     }
 
     async fn indexes(&self, request: Request<wire::IndexesRequest>) -> Reply<wire::IndexesReply> {
-        let listed = async {
-            let partition = payload::partition(request.get_ref().partition)?;
-            let indexes = self.node.indexes(partition).await?;
-            Ok(wire::IndexesReply {
-                indexes: indexes.into_iter().map(|index| index.0).collect(),
-            })
-        };
-        replied(listed.await)
+        self.read(
+            "indexes",
+            request,
+            |request| request.partition,
+            move |partition, _| async move {
+                let indexes = self.node.indexes(partition).await?;
+                Ok(wire::IndexesReply {
+                    indexes: indexes.into_iter().map(|index| index.0).collect(),
+                })
+            },
+        )
+        .await
     }
 
     async fn scan(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {

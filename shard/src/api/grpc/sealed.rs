@@ -1,14 +1,15 @@
 //! Calls that come sealed under a lease's session: opened, taken once, answered, and the answer sealed again.
 
-use super::{ShardService, caller, replied};
+use super::{ShardService, Wanted, caller, traceparent};
 use crate::session::Session;
 use bytes::Bytes;
 use prost::Message;
 use sealdex_core::{DeploymentId, NodeId};
 use sealdex_crypto::{CallContext, Direction};
 use sealdex_index::dataplane::{ShardError, Target};
-use sealdex_peer::payload::{self, MALFORMED};
+use sealdex_peer::payload::{self, MALFORMED, status_of_error};
 use sealdex_proto::shard as wire;
+use sealdex_telemetry::serve;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -30,26 +31,34 @@ impl ShardService {
         F: Future<Output = Result<A, ShardError>> + Send,
     {
         let from = caller(&request)?;
+        let (wanted, traceparent) = (Wanted::by(&request), traceparent(&request));
         let answered = async {
-            let call = Arc::new(self.call(method, from, request.into_inner())?);
+            let call = Arc::new(self.call(method, wanted, from, request.into_inner())?);
+            let partition = call.target.partition;
             let opened = call.clone();
             let message = self.run(call.sealed.len(), move || opened.open()).await?;
             let answer = answer(call.target, message).await?;
             let bytes = answer.encoded_len();
-            self.run(bytes, move || Ok(call.seal(&answer, bytes))).await
+            let sealed = self.run(bytes, move || Ok(call.seal(&answer, bytes))).await?;
+            let reply = wire::SealedReply {
+                sealed: sealed.into(),
+            };
+            Ok(self.answered(wanted, partition, reply))
         };
-        replied(answered.await.map(|sealed| wire::SealedReply {
-            sealed: sealed.into(),
-        }))
+        serve(method, traceparent.as_deref(), answered)
+            .await
+            .map_err(|error: ShardError| status_of_error(&error))
     }
 
     fn call(
         &self,
         method: &'static str,
+        wanted: Wanted,
         from: NodeId,
         message: wire::SealedCall,
     ) -> Result<Call, ShardError> {
         let target = payload::read_target(message.target.as_ref())?;
+        self.check_wanted(wanted, target.partition)?;
         let id = message.session.as_ref().try_into().map_err(|_| MALFORMED)?;
         Ok(Call {
             session: self.node.session(target, from, id)?,
