@@ -25,9 +25,17 @@ pub(super) struct Question {
     pub(super) effort: Effort,
 }
 
-/// The node that is being asked, and since when.
+/// The attempt that is under way, if one is.
 #[derive(Default)]
-struct Pending(Mutex<Option<(NodeId, Instant)>>);
+struct Pending(Mutex<Option<Attempt>>);
+
+#[derive(Clone, Copy, PartialEq)]
+struct Attempt {
+    node: NodeId,
+    since: Instant,
+    /// Who was thought to lead when it began.
+    leader: Option<NodeId>,
+}
 
 /// How a second replica is asked while another node is silent.
 struct Second<'a> {
@@ -87,8 +95,8 @@ impl ShardGrpc {
                 if !is_decisive(&answer) {
                     return first.await;
                 }
-                if let Some((node, since)) = pending.get() {
-                    self.hedges.note(node, question.call, since.elapsed());
+                if let Some(silent) = pending.get() {
+                    self.hedges.note(silent.node, question.call, silent.since.elapsed());
                 }
                 answer
             }
@@ -130,7 +138,11 @@ impl ShardGrpc {
                 }
             };
             let begun = Instant::now();
-            pending.set(Some((node, begun)));
+            pending.set(Some(Attempt {
+                node,
+                since: begun,
+                leader: self.routes.leader(partition),
+            }));
             let hearsay = second
                 .filter(|second| second.any_replica)
                 .map(|_| Hearsay::default());
@@ -164,23 +176,25 @@ impl ShardGrpc {
     /// than usual.
     async fn second(&self, question: Question, pending: &Pending) -> Second<'_> {
         loop {
-            let Some((silent, since)) = pending.get() else {
+            let Some(attempt) = pending.get() else {
                 sleep(LOOK_EVERY).await;
                 continue;
             };
+            let silent = attempt.node;
+            let known = [attempt.leader, Some(silent)];
             let second = tokio::select! {
-                () = self.routes.other_leader(question.partition, Some(silent)) => Second {
+                () = self.routes.other_leader(question.partition, known) => Second {
                     silent,
                     any_replica: false,
                     _probe: None,
                 },
-                probe = self.hedge(question, silent, since), if question.effort.hedged => Second {
+                probe = self.hedge(question, attempt), if question.effort.hedged => Second {
                     silent,
                     any_replica: true,
                     _probe: probe,
                 },
             };
-            if pending.get() == Some((silent, since)) {
+            if pending.get() == Some(attempt) {
                 metrics().fanout.asked_again(second.reason());
                 return second;
             }
@@ -188,12 +202,12 @@ impl ShardGrpc {
     }
 
     /// Waits until a read may be asked of a second replica.
-    async fn hedge(&self, question: Question, silent: NodeId, since: Instant) -> Option<Probe<'_>> {
-        sleep_until(since + self.hedges.delay(silent, question.call)).await;
+    async fn hedge(&self, question: Question, silent: Attempt) -> Option<Probe<'_>> {
+        sleep_until(silent.since + self.hedges.delay(silent.node, question.call)).await;
         if self.hedges.take() {
             return None;
         }
-        sleep_until(since + SILENCE).await;
+        sleep_until(silent.since + SILENCE).await;
         loop {
             if let Some(probe) = self.hedges.probe(question.partition) {
                 return Some(probe);
@@ -227,18 +241,18 @@ impl Waiting<'_> {
         let known = shards.routes.leader(partition);
         tokio::select! {
             () = sleep(self.backoff.next()) => {}
-            () = shards.routes.other_leader(partition, known), if known.is_some() => {}
+            () = shards.routes.other_leader(partition, [known, None]), if known.is_some() => {}
         }
         Ok(())
     }
 }
 
 impl Pending {
-    fn set(&self, asked: Option<(NodeId, Instant)>) {
-        *self.0.lock() = asked;
+    fn set(&self, attempt: Option<Attempt>) {
+        *self.0.lock() = attempt;
     }
 
-    fn get(&self) -> Option<(NodeId, Instant)> {
+    fn get(&self) -> Option<Attempt> {
         *self.0.lock()
     }
 }

@@ -75,12 +75,12 @@ impl Routes {
         self.learned.send_replace(());
     }
 
-    /// Waits until another node than this is thought to lead the partition.
-    pub(super) async fn other_leader(&self, partition: PartitionId, than: Option<NodeId>) {
+    /// Waits until a node is thought to lead the partition that is none of these.
+    pub(super) async fn other_leader(&self, partition: PartitionId, known: [Option<NodeId>; 2]) {
         let mut learned = self.learned.subscribe();
         loop {
             let leader = self.leader(partition);
-            if leader.is_some() && leader != than {
+            if leader.is_some() && !known.contains(&leader) {
                 return;
             }
             learned.changed().await.expect("the sender is this table's own");
@@ -119,9 +119,15 @@ mod tests {
             tokio::task::yield_now().await;
             routes.note_leader(one, NodeId(2));
         };
-        tokio::join!(routes.other_leader(one, Some(NodeId(1))), learn);
-        assert_eq!(routes.leader(one), Some(NodeId(2)));
-        routes.other_leader(one, Some(NodeId(1))).await;
-        routes.other_leader(one, None).await;
+        let [first, second] = [1, 2].map(|node| Some(NodeId(node)));
+        tokio::join!(routes.other_leader(one, [first, None]), learn);
+        assert_eq!(routes.leader(one), second);
+        routes.other_leader(one, [first, None]).await;
+        routes.other_leader(one, [None, None]).await;
+        let told = tokio::time::timeout(
+            std::time::Duration::from_millis(10),
+            routes.other_leader(one, [first, second]),
+        );
+        assert!(told.await.is_err(), "it is known");
     }
 }
