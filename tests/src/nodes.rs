@@ -386,11 +386,6 @@ impl Nodes {
         format!("127.0.0.1:{}", self.nodes[n].peer)
     }
 
-    /// A node's name.
-    pub fn name(&self, n: usize) -> &str {
-        &self.nodes[n].name
-    }
-
     /// A node's data directory.
     pub fn data(&self, n: usize) -> PathBuf {
         let node = &self.nodes[n];

@@ -194,6 +194,7 @@ async fn no_request_fails_while_every_node_is_restarted() {
     for worker in workers {
         kept.extend(worker.await.unwrap());
     }
+    let there = index.ids().await;
     let tally = tally.lock();
     println!(
         "{:?}, slowest {:?}, failed {}",
@@ -203,8 +204,6 @@ async fn no_request_fails_while_every_node_is_restarted() {
     );
     assert!(tally.failed.is_empty(), "{:#?}", tally.failed);
     assert!(tally.done.values().sum::<usize>() > 1000, "{:?}", tally.done);
-    drop(tally);
-    let there = index.ids().await;
     let lost: Vec<_> = kept.iter().filter(|id| !there.contains(*id)).collect();
     assert!(lost.is_empty(), "{lost:?}");
 }

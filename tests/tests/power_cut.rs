@@ -371,7 +371,7 @@ impl IndexMaker {
             if !self.change(&index, true, &is_over).await {
                 continue;
             }
-            if self.made % 2 == 0 {
+            if self.made.is_multiple_of(2) {
                 self.change(&index, false, &is_over).await;
             }
         }

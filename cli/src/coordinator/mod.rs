@@ -145,7 +145,7 @@ async fn serve(
         args.node.zone.clone(),
         env!("CARGO_PKG_VERSION").to_owned(),
     ));
-    tasks.push(tokio::spawn(reporter.clone().run()));
+    tasks.push(tokio::spawn(reporter.run()));
     tokio::select! {
         () = following::deployment_known(&catalog) => {}
         fault = catalog.failed() => return Err(StorageError::of(&args.serve.data_dir, fault).into()),
@@ -176,7 +176,7 @@ async fn serve(
     readiness.serve();
     let leaving = async {
         stop.asked().await;
-        reporter.stop();
+        own.stop();
         hand_over(&catalog).await;
     };
     let served = rest::serve(
@@ -195,7 +195,6 @@ async fn serve(
     }
 
     tracing::info!("stopping");
-    own.stop();
     // It may have been elected again meanwhile.
     hand_over(&catalog).await;
     started.stop().await;

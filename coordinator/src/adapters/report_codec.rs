@@ -133,7 +133,7 @@ pub(crate) fn sightings(reply: &wire::SightingsReply) -> Sightings {
 
 fn work(work: &wire::Work) -> Option<Work> {
     Some(Work {
-        job: job_name_from_wire(work.job.clone()).ok()?,
+        job: job_name_from_wire(work.job).ok()?,
         state: match work.state() {
             wire::WorkState::Unspecified => return None,
             wire::WorkState::Queued => WorkState::Queued,

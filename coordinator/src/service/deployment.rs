@@ -68,7 +68,7 @@ impl Service {
 
     /// The background work that this process is at.
     pub(crate) fn work(&self) -> Vec<Work> {
-        let (current, queued) = self.trainer.progress();
+        let (current, queued) = (self.trainer.current(), self.trainer.queued());
         let training = |name: &str, state, (done, total)| {
             let record = self.catalog.get(name)?;
             let job = training_of(record.id);

@@ -61,11 +61,15 @@ impl Trainer {
         Place { trainer: self, name }
     }
 
-    /// Who is being trained, with the items that are done and all there are, and who waits.
-    pub(super) fn progress(&self) -> (Option<(String, (u64, u64))>, Vec<String>) {
+    /// Which index is being trained, with the items that are done and all there are.
+    pub(super) fn current(&self) -> Option<(String, (u64, u64))> {
         let waiting = self.waiting.lock();
-        let current = waiting.current.clone().map(|name| (name, waiting.filled));
-        (current, waiting.queued.clone())
+        Some((waiting.current.clone()?, waiting.filled))
+    }
+
+    /// Which indexes wait for their training.
+    pub(super) fn queued(&self) -> Vec<String> {
+        self.waiting.lock().queued.clone()
     }
 
     fn filled(&self, items: usize) {

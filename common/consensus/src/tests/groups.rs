@@ -258,7 +258,7 @@ async fn nobody_notices_that_leadership_is_handed_over() {
     let client = async |number: u64| {
         let (mut node, mut done) = (leader, 0);
         while !stop.load(Ordering::Relaxed) {
-            let version = (number % 2 == 0).then_some(1000 * number + done);
+            let version = number.is_multiple_of(2).then_some(1000 * number + done);
             node = at_the_leader(&deployment, node, version).await.unwrap();
             done += 1;
         }
