@@ -57,7 +57,7 @@ impl Nodes {
         let mut nodes = Self {
             folder: folder.expect("a temporary folder can be made"),
             nodes: Vec::new(),
-            variables: Vec::new(),
+            variables: vec![("SEALDEX_EXPECTED_SHARDS".to_owned(), shards.max(1).to_string())],
             disks: None,
         };
         std::fs::write(nodes.token(), JOIN_TOKEN).expect("the new folder is writable");
