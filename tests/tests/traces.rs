@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
+use sealdex_tests::nodes::{Kind, Nodes};
 use sealdex_tests::random::Random;
 use sealdex_tests::scanner::Scanner;
 use sealdex_tests::server::Home;
@@ -80,6 +81,59 @@ async fn spans_nest_as_requests_do_and_identify_nobody() {
             .iter()
             .all(|span| span.events.is_empty() && span.links.is_empty())
     );
+}
+
+/// What shard nodes do for a request is part of its trace, and no more identifies anybody than the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_goes_on_in_other_processes() {
+    let collector = Collector::start().await;
+    let mut nodes = Nodes::new(1, 1)
+        .with_variable("SEALDEX_OTLP_ENDPOINT", &collector.endpoint())
+        .with_variable("OTEL_BSP_SCHEDULE_DELAY", "50");
+    nodes.start_all().await;
+    let http = nodes.http(nodes.all(Kind::Coordinator)[0]);
+    let mut random = Random::from_clock("traces", "SEALDEX_TRACES_SEED");
+    let mut scanner = Scanner::default();
+    let (name, key, id) = (random.hex(12), random.hex(32), random.hex(12));
+    for (what, secret) in [("index name", &name), ("index key", &key), ("id", &id)] {
+        scanner.add_text(what, secret.as_bytes());
+    }
+    let index = Index::create(&http, &name, &key, json!({"dimension": 3})).await;
+    index.upsert(&[Item::bare(id.clone(), vec![1.0, 2.0, 3.0])]).await;
+    index.query(&[1.0, 2.0, 3.0], 1, json!({})).await;
+
+    let paths = [
+        [
+            "POST /v1/vectors/upsert",
+            "append",
+            "serve propose",
+            "shard propose",
+        ],
+        [
+            "POST /v1/vectors/upsert",
+            "commit",
+            "serve propose",
+            "shard propose",
+        ],
+        ["POST /v1/vectors/query", "scan", "serve scan", "shard scan"],
+        [
+            "POST /v1/vectors/query",
+            "resolve",
+            "serve resolve",
+            "shard resolve",
+        ],
+    ];
+    let given_up = Instant::now() + Duration::from_secs(60);
+    while !paths.iter().all(|path| collector.spans().has_path(path)) {
+        assert!(Instant::now() < given_up, "{:#?}", collector.spans().0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let spans = collector.spans();
+    assert_eq!(spans.fields(), BTreeSet::from(ALLOWED));
+    let served = spans.the("serve scan");
+    assert_eq!(served.kind, SpanKind::Server as i32);
+    let finds = scanner.scan(&collector.received(), 10);
+    assert!(finds.is_empty(), "{finds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,8 +222,12 @@ impl Collector {
         Self { address, exports }
     }
 
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     fn told_by(&self, home: Home) -> Home {
-        home.with_variable("SEALDEX_OTLP_ENDPOINT", &format!("http://{}", self.address))
+        home.with_variable("SEALDEX_OTLP_ENDPOINT", &self.endpoint())
     }
 
     fn spans(&self) -> Spans {
@@ -201,6 +259,27 @@ impl Spans {
         };
         let found = self.0.iter().find(is_child);
         found.unwrap_or_else(|| panic!("no {name} under {}: {:#?}", parent.name, self.0))
+    }
+
+    /// Whether there is a span of the first name, under it one of the second, and so on.
+    fn has_path(&self, names: &[&str]) -> bool {
+        let named = |name: &str| {
+            self.0
+                .iter()
+                .filter(move |span| span.name == name)
+                .collect::<Vec<_>>()
+        };
+        let mut found = named(names[0]);
+        for name in &names[1..] {
+            let mut children = named(name);
+            children.retain(|child| {
+                let is_parent =
+                    |span: &&Span| span.span_id == child.parent_span_id && span.trace_id == child.trace_id;
+                found.iter().any(is_parent)
+            });
+            found = children;
+        }
+        !found.is_empty()
     }
 
     fn fields(&self) -> BTreeSet<&str> {

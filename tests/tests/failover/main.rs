@@ -1,0 +1,87 @@
+//! Three coordinators and three shard nodes, one of which is killed or paused while clients go on: they see slow answers, not failed ones,
+//! and never one that is older than what was acknowledged. Prints what clients saw; see `load`.
+#![allow(clippy::unwrap_used)]
+
+mod load;
+mod replicas;
+
+use load::{KEY, Load};
+use sealdex_tests::index::Index;
+use sealdex_tests::item::Item;
+use sealdex_tests::nodes::{Kind, Nodes};
+use serde_json::json;
+
+/// Of a steady load, so many answers before and after each event.
+const ANSWERS_BEFORE: u64 = 400;
+const ANSWERS_AFTER: u64 = 1_200;
+
+async fn deployment() -> (Nodes, Vec<Index>) {
+    let mut nodes = Nodes::new(3, 3);
+    nodes.start_all().await;
+    let coordinators = nodes.all(Kind::Coordinator);
+    let made = Index::create(
+        &nodes.http(coordinators[0]),
+        "steady",
+        KEY,
+        json!({"dimension": 3}),
+    )
+    .await;
+    let items: Vec<Item> = (0..200)
+        .map(|n| Item::bare(format!("old{n}"), vec![n as f32, 0.5, 1.0]))
+        .collect();
+    made.upsert(&items).await;
+    let through = coordinators
+        .into_iter()
+        .map(|n| made.through(&nodes.http(n)))
+        .collect();
+    (nodes, through)
+}
+
+/// Every request that was not in the middle of a write at the node that died is answered, if need be when another node leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_shard_node_fails_next_to_no_request() {
+    let (mut nodes, indexes) = deployment().await;
+    let load = Load::start(&indexes);
+    load.answers(ANSWERS_BEFORE).await;
+    for victim in nodes.all(Kind::Shard) {
+        load.mark();
+        nodes.kill(victim);
+        load.answers(ANSWERS_AFTER).await;
+        println!("a shard node is killed:  {}", load.since_mark());
+        nodes.start(victim);
+        load.answers(ANSWERS_AFTER).await;
+        for n in nodes.all(Kind::Coordinator) {
+            nodes.usable(n).await;
+        }
+    }
+    let seen = load.stop().await;
+    println!("in all:                  {seen}");
+    assert!(seen.stale.is_empty(), "{:?}", seen.stale);
+    // A machine so busy that no leader is elected in time has a percent of slack.
+    assert!(seen.failed_reads * 100 <= seen.reads, "{seen}");
+    assert!(seen.failed_writes * 50 <= seen.writes, "{seen}");
+}
+
+/// A node that is there and says nothing holds queries up until another one leads, and when it is back it answers nobody with what it
+/// had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_shard_node_stalls_queries_only_until_another_leads() {
+    let (nodes, indexes) = deployment().await;
+    let load = Load::start(&indexes);
+    load.answers(ANSWERS_BEFORE).await;
+    for victim in nodes.all(Kind::Shard) {
+        load.mark();
+        nodes.signal(victim, "STOP");
+        // It is back only when enough was answered without it.
+        load.read_answers(ANSWERS_AFTER).await;
+        println!("a shard node is paused:  {}", load.since_mark());
+        load.mark();
+        nodes.signal(victim, "CONT");
+        load.answers(ANSWERS_AFTER).await;
+        println!("and goes on:             {}", load.since_mark());
+    }
+    let seen = load.stop().await;
+    println!("in all:                  {seen}");
+    assert!(seen.stale.is_empty(), "{:?}", seen.stale);
+    assert!(seen.failed_reads * 100 <= seen.reads, "{seen}");
+}
