@@ -23,6 +23,8 @@ pub(super) const READ: Effort = Effort {
 };
 /// A fold, or a page that is sealed again. A second time finds the blocks gone, or sealed already.
 pub(super) const MAINTAIN: Effort = effort(120, 60, Repeat::Safe);
+/// A node that is there says at once whether its disk has room.
+pub(super) const ROOM_ANSWER_MAX: Duration = Duration::from_millis(500);
 /// Files are rewritten.
 pub(super) const PURGE_MAX: Duration = Duration::from_secs(1_200);
 

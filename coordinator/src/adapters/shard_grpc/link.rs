@@ -14,14 +14,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
 
-/// A node that could not be reached is asked after all others for so long.
+/// A node that could not be reached, or was silent, is asked after all others for so long.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// The way to every node.
 pub(super) struct Link {
     channels: Arc<Channels>,
     places: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
-    /// When nodes could last not be reached.
+    /// When nodes were last found to be away.
     away: Mutex<HashMap<NodeId, Instant>>,
 }
 
@@ -52,13 +52,21 @@ impl Link {
         &self.channels
     }
 
-    /// These nodes, those last that could not be reached just now.
+    /// These nodes, those last that were found to be away just now.
     pub(super) fn nearest_first(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
-        let away = self.away.lock();
-        if !away.is_empty() {
-            nodes.sort_by_key(|node| away.get(node).is_some_and(|since| since.elapsed() < AWAY));
-        }
+        nodes.sort_by_key(|node| self.is_away(*node));
         nodes
+    }
+
+    /// Whether a node was found to be away just now.
+    pub(super) fn is_away(&self, node: NodeId) -> bool {
+        let away = self.away.lock();
+        away.get(&node).is_some_and(|since| since.elapsed() < AWAY)
+    }
+
+    /// A node could not be reached, or was silent for longer than it may be.
+    pub(super) fn note_away(&self, node: NodeId) {
+        self.away.lock().insert(node, Instant::now());
     }
 
     /// Asks `node`, when there is a place for one more call. Busy if there is none in time; of unknown outcome if there is no
@@ -93,15 +101,18 @@ impl Link {
         };
         let answer = timeout_at(until, ask(asked)).await;
         let answer = answer.unwrap_or(Err(ShardError::OutcomeUnknown));
-        self.note(node, matches!(answer, Err(ShardError::Unreachable)));
+        match answer {
+            Err(ShardError::Unreachable) => self.note_away(node),
+            // It may have come too late, or not at all.
+            Err(ShardError::OutcomeUnknown) => {}
+            _ => self.note_there(node),
+        }
         answer
     }
 
-    fn note(&self, node: NodeId, is_away: bool) {
+    fn note_there(&self, node: NodeId) {
         let mut away = self.away.lock();
-        if is_away {
-            away.insert(node, Instant::now());
-        } else if !away.is_empty() {
+        if !away.is_empty() {
             away.remove(&node);
         }
     }

@@ -15,7 +15,7 @@ pub use routes::Routes;
 use crate::ports::ShardClient;
 use asking::Question;
 use async_trait::async_trait;
-use effort::{Effort, MAINTAIN, PURGE_MAX, READ, write_effort};
+use effort::{Effort, MAINTAIN, PURGE_MAX, READ, ROOM_ANSWER_MAX, write_effort};
 use futures_util::future::join_all;
 use hedging::Hedges;
 use link::Link;
@@ -293,15 +293,21 @@ impl ShardClient for ShardGrpc {
         Ok(counted.await?.value)
     }
 
-    /// Every node that answers is asked. One that does not will refuse for itself what it cannot take.
+    /// Every node that answers soon is asked. One that does not will refuse for itself what it cannot take.
     async fn check_room(&self, bytes: u64) -> Result<(), ShardError> {
-        let until = Instant::now() + READ.at_one;
-        let checks = self.routes.nodes().into_iter().map(|node| {
-            self.link.ask(node, until, None, move |mut asked| async move {
+        let until = Instant::now() + ROOM_ANSWER_MAX;
+        let nodes = self.routes.nodes().into_iter();
+        let checks = nodes.filter(|node| !self.link.is_away(*node)).map(async |node| {
+            let asked = self.link.ask(node, until, None, move |mut asked| async move {
                 let request = asked.request(wire::Number { value: bytes });
                 let answer = asked.wire.check_room(request).await;
                 asked.said(answer)
-            })
+            });
+            let checked = asked.await;
+            if checked == Err(ShardError::OutcomeUnknown) {
+                self.link.note_away(node);
+            }
+            checked
         });
         let full = |checked: &Result<_, _>| matches!(checked, Err(ShardError::DiskFull { .. }));
         match join_all(checks).await.into_iter().find(full) {

@@ -10,16 +10,12 @@ use sealdex_index::dataplane::{ShardError, Target};
 use sealdex_peer::payload::{self, MALFORMED};
 use sealdex_proto::shard as wire;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// How long a session is kept after its last use: as long as the node keeps the lease.
 pub(super) const TERM: Duration = Duration::from_secs(60);
-
-/// Grants that may be under way at a time, a little fewer if two meet in one place.
-const GRANTS: usize = 64;
 
 /// The live sessions, and what leases are sealed to.
 pub(super) struct Sessions {
@@ -29,8 +25,7 @@ pub(super) struct Sessions {
     /// The keys that may be lent for a target, as long as somebody else holds them.
     lendable: Mutex<HashMap<Target, Weak<DataKeys>>>,
     /// Held by whoever grants, so that the others who wait for the same lease find it granted.
-    granting: [tokio::sync::Mutex<()>; GRANTS],
-    places: RandomState,
+    granting: Mutex<HashMap<(NodeId, Target), Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// One session: what its calls are sealed with, and how many there were.
@@ -74,8 +69,7 @@ impl Sessions {
             live: Mutex::default(),
             lease_keys: Mutex::default(),
             lendable: Mutex::default(),
-            granting: std::array::from_fn(|_| tokio::sync::Mutex::default()),
-            places: RandomState::new(),
+            granting: Mutex::default(),
         }
     }
 
@@ -111,10 +105,14 @@ impl Sessions {
         }
     }
 
-    /// The right to grant this lease.
-    pub(super) async fn granting(&self, node: NodeId, target: Target) -> tokio::sync::MutexGuard<'_, ()> {
-        let place = self.places.hash_one((node, target)) as usize % GRANTS;
-        self.granting[place].lock().await
+    /// The right to grant this lease. Nobody waits for a grant to another node, which may be silent.
+    pub(super) async fn granting(&self, node: NodeId, target: Target) -> tokio::sync::OwnedMutexGuard<()> {
+        let place = {
+            let mut granting = self.granting.lock();
+            granting.retain(|_, place| Arc::strong_count(place) > 1);
+            Arc::clone(granting.entry((node, target)).or_default())
+        };
+        place.lock_owned().await
     }
 
     pub(super) fn lease_key(&self, node: NodeId) -> Option<LeasePublicKey> {
@@ -227,6 +225,20 @@ mod tests {
         assert_ne!(renewed.id, session.id, "what was renewed meanwhile stays");
         sessions.forget(NodeId(1), TARGET, &renewed);
         assert!(sessions.get(NodeId(1), TARGET).is_none());
+    }
+
+    #[tokio::test]
+    async fn one_grants_a_lease_and_nobody_waits_for_another_nodes() {
+        let sessions = Sessions::new();
+        let first = sessions.granting(NodeId(1), TARGET).await;
+        let elsewhere: Vec<_> = (2..1000).map(NodeId).collect();
+        for node in elsewhere {
+            drop(sessions.granting(node, TARGET).await);
+        }
+        let again = tokio::time::timeout(Duration::from_millis(10), sessions.granting(NodeId(1), TARGET));
+        assert!(again.await.is_err());
+        drop(first);
+        sessions.granting(NodeId(1), TARGET).await;
     }
 
     #[test]
