@@ -88,6 +88,7 @@ async fn spans_nest_as_requests_do_and_identify_nobody() {
 async fn a_trace_goes_on_in_other_processes() {
     let collector = Collector::start().await;
     let mut nodes = Nodes::new(1, 1)
+        .with_variable("SEALDEX_EXPECTED_SHARDS", "1")
         .with_variable("SEALDEX_OTLP_ENDPOINT", &collector.endpoint())
         .with_variable("OTEL_BSP_SCHEDULE_DELAY", "50");
     nodes.start_all().await;
