@@ -3,6 +3,7 @@
 #
 #   deployment.sh up                      starts it, or what is missing of it, and waits until it is ready
 #   deployment.sh down                    takes it away with its data and its keys
+#   deployment.sh status                  says how it is, as the first coordinator that answers knows it
 #   deployment.sh roll                    makes one node after another anew, from the image that there is now
 #   deployment.sh discard NODE            takes a node away with its disk; `up` gives it an empty one
 #   deployment.sh certificate ROLE NODE   makes a node's certificate, or a new one in its place
@@ -117,6 +118,18 @@ down() {
     rm -rf "$run" "$run.new"
 }
 
+# By the binary of the image, on the clients' network.
+status() {
+    local coordinator
+    SEALDEX_ROOT_KEY=$(cat "$run/root-key")
+    export SEALDEX_ROOT_KEY
+    for coordinator in "${coordinators[@]}"; do
+        docker run --rm --network "${project}_clients" --read-only --env SEALDEX_ROOT_KEY "$image" \
+            status --url "http://$coordinator:8000" && return
+    done
+    return 1
+}
+
 roll() {
     local node
     for node in "${shards[@]}" "${coordinators[@]}"; do
@@ -136,7 +149,7 @@ usage() {
 }
 
 case ${1:-}:$# in
-up:1 | down:1 | roll:1) "$1" ;;
+up:1 | down:1 | status:1 | roll:1) "$1" ;;
 discard:2) discard "$2" ;;
 certificate:3) certificate "$run" "$2" "$3" ;;
 compose:*) "$@" ;;

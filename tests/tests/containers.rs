@@ -13,6 +13,7 @@ use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -74,12 +75,39 @@ async fn existing_clients_are_served_by_any_coordinator_and_nothing_is_left_behi
                 assert!(count >= at_least, "only {count} tests ran");
             }
         }
+        is_whole(&containers, COORDINATORS.len() + SHARDS.len()).await;
+        let told = containers.command(&["status"]).unwrap();
+        println!("{told}");
+        for name in COORDINATORS.iter().chain(&SHARDS) {
+            assert!(told.contains(name), "{told}");
+        }
         containers.command(&["down"]).unwrap();
         assert_eq!(containers.traces().unwrap(), [""; 0], "{compose}");
         let left = std::fs::read_dir(containers.run_folder().parent().unwrap()).unwrap();
         assert_eq!(left.count(), 0, "files are left");
     }
 }
+
+/// Waits until every coordinator says that so many nodes have joined, and that all replicas are there and have caught up.
+async fn is_whole(containers: &Containers, nodes: usize) {
+    for coordinator in COORDINATORS {
+        let http = client(containers, coordinator);
+        let given_up = Instant::now() + WHOLE_WITHIN;
+        loop {
+            let told = http.get("/v1/cluster/status").await.unwrap().json();
+            let partitions = &told["partitions"];
+            let has_all = partitions["healthy"] == partitions["total"] && told["nodes"]["joined"] == nodes;
+            if has_all && told["current"] == true {
+                break;
+            }
+            assert!(Instant::now() < given_up, "{coordinator}: {told:#}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// A loaded machine copies slowly.
+const WHOLE_WITHIN: Duration = Duration::from_secs(240);
 
 /// As the compose file says, and none has died on the way.
 fn are_shut_in_and_well(containers: &Containers) {
@@ -128,6 +156,7 @@ async fn the_commands_of_the_runbooks_do_what_they_say() {
             println!("{}:\n{block}", path.file_name().unwrap().to_string_lossy());
             containers.shell(&block).unwrap();
             containers.command(&["up"]).unwrap();
+            is_whole(&containers, COORDINATORS.len() + SHARDS.len()).await;
             for coordinator in COORDINATORS {
                 let index = index.through(&client(&containers, coordinator));
                 assert_eq!(index.count().await, items.len() as u64, "{coordinator}");
