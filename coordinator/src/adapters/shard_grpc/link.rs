@@ -82,7 +82,9 @@ impl Link {
         F: Future<Output = Result<T, ShardError>>,
     {
         let channel = self.channels.to(node, Lane::Data).map_err(|error| {
-            tracing::warn!(%node, %error, "a shard node cannot be asked");
+            // One that is replaced is in the table until its replicas are elsewhere.
+            tracing::debug!(%node, %error, "a shard node cannot be asked");
+            self.note(node, true);
             ShardError::Unreachable
         })?;
         let wire = Wire::new(channel)
