@@ -118,7 +118,7 @@ async fn finished(http: &Http, name: &str) -> u64 {
 
 /// Waits until records are sealed again.
 async fn resealing(http: &Http, name: &str) {
-    for _ in 0..3_000 {
+    for _ in 0..30_000 {
         let now = status(http, name).await;
         if now["phase"] == "resealing" && now["items_done"].as_u64() > Some(0) {
             return;
@@ -126,7 +126,7 @@ async fn resealing(http: &Http, name: &str) {
         assert_eq!(now["rotating"], true, "too quick to be seen: {now}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    panic!("nothing is sealed again");
+    panic!("nothing is sealed again: {}", status(http, name).await);
 }
 
 /// Makes a user; their id, and the index as they see it.

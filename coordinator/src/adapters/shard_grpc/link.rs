@@ -84,7 +84,7 @@ impl Link {
         let channel = self.channels.to(node, Lane::Data).map_err(|error| {
             // One that is replaced is in the table until its replicas are elsewhere.
             tracing::debug!(%node, %error, "a shard node cannot be asked");
-            self.note(node, true);
+            self.note_away(node);
             ShardError::Unreachable
         })?;
         let wire = Wire::new(channel)

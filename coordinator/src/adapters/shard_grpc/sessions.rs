@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a session is kept after its last use: as long as the node keeps the lease.
 pub(super) const TERM: Duration = Duration::from_secs(60);
 
+/// Whose turn it is.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// The live sessions, and what leases are sealed to.
 pub(super) struct Sessions {
     started: Instant,
@@ -25,7 +28,7 @@ pub(super) struct Sessions {
     /// The keys that may be lent for a target, as long as somebody else holds them.
     lendable: Mutex<HashMap<Target, Weak<DataKeys>>>,
     /// Held by whoever grants, so that the others who wait for the same lease find it granted.
-    granting: Mutex<HashMap<(NodeId, Target), Arc<tokio::sync::Mutex<()>>>>,
+    granting: Mutex<HashMap<(NodeId, Target), Turn>>,
 }
 
 /// One session: what its calls are sealed with, and how many there were.
