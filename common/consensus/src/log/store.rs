@@ -226,7 +226,10 @@ impl RaftLogReader<Types> for LogReader {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let reader = self.clone();
-        let steps = stream::try_unfold(self.asked(&range), move |range| {
+        let asked = self.asked(&range);
+        // What was purged is missed, what is not there yet is not.
+        let end = asked.end.min(next(self.log.state.lock().last));
+        let steps = stream::try_unfold(asked.start..end, move |range| {
             let reader = reader.clone();
             async move {
                 if range.is_empty() {

@@ -524,7 +524,12 @@ async fn a_stopped_group_has_ended_what_was_proposed_and_made_it_durable() {
     let proposals = futures_util::future::join_all(proposals);
     let (replies, ()) = tokio::join!(proposals, group.stop());
     assert!(replies.iter().all(Result::is_ok));
-    assert_eq!(set(&deployment, 1, 51).await, Err(ProposeError::Stopped));
+    let refused = set(&deployment, 1, 51).await;
+    assert_eq!(
+        refused,
+        Err(ProposeError::NotLeader { leader: None }),
+        "nothing was taken"
+    );
     assert_eq!(deployment.nodes[&NodeId(1)].disk.durable.lock().version(1), 50);
     drop(group);
     deployment.stop(NodeId(1)).await;
