@@ -69,7 +69,7 @@ impl Probing {
     /// Clusters to probe for `k` neighbours among the `rows` rows that the index has now. If that is fewer than when it
     /// was learned, so many more that as many rows are looked at: those that are left lie further apart.
     pub fn n_probes(&self, k: usize, rows: u64) -> usize {
-        if self.are_few(rows) {
+        if self.leaves_few(rows) {
             return self.clusters;
         }
         let emptied = (self.population as f64 / rows.max(1) as f64).max(1.0);
@@ -80,7 +80,7 @@ impl Probing {
 
     /// Candidates to refine for `k` neighbours among `rows` rows; `k` at least.
     pub fn refine(&self, k: usize, rows: u64) -> usize {
-        if self.are_few(rows) {
+        if self.leaves_few(rows) {
             return k.max(rows as usize);
         }
         let [near, far] = self.refine.map(|n| n as f64);
@@ -91,7 +91,8 @@ impl Probing {
         (candidates.ceil() as usize).max(k)
     }
 
-    fn are_few(&self, rows: u64) -> bool {
+    /// Whether `rows` rows are so few of what there was that all are to be looked at.
+    pub fn leaves_few(&self, rows: u64) -> bool {
         self.population > 0 && rows <= FEW_ROWS
     }
 

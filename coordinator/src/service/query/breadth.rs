@@ -102,7 +102,13 @@ impl Horizon<'_> {
                 probes: breadth.probes,
             };
         }
-        let enough = found.live >= self.query.top_k || found.live as u64 >= self.everything;
+        // Where a few are left among many dead rows, the candidates are mostly dead until those are folded away.
+        let all = self.model.probing.leaves_few(self.everything)
+            && self.query.filter.is_none()
+            && self.query.n_probes.is_none()
+            && self.query.rerank_mult.is_none()
+            && breadth.candidates < limits::TIED_CANDIDATES_MAX;
+        let enough = (found.live >= self.query.top_k && !all) || found.live as u64 >= self.everything;
         if enough || (all_probed && !cut_off) {
             Verdict::Enough
         } else if all_probed || cut_off {
