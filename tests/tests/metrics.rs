@@ -187,7 +187,10 @@ async fn a_full_disk_is_told_and_is_no_reason_to_go_elsewhere() {
     assert_eq!(index.count().await, 1);
 
     disk.empty();
-    assert!(admin.until_ready_says(200).await.contains("node: serving"));
+    // The disk is looked at from time to time.
+    while !admin.until_ready_says(200).await.contains("disk: good\n") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     index.upsert(&[Item::bare("b", vec![2.0, 1.0])]).await;
     assert!(admin.until_ready_says(200).await.contains("disk: good\n"));
     server.stop().await;

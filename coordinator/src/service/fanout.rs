@@ -4,12 +4,13 @@ use super::ServiceError;
 use super::session::{LoadedModel, Session, Writer};
 use crate::domain::GenerationRecord;
 use crate::ports::{Fellows, ShardClient};
-use sealdex_core::{ErrorCode, PartitionId, Placement};
+use sealdex_core::{ErrorCode, ItemLabel, PartitionId, Placement};
 use sealdex_crypto::Aad;
 use sealdex_crypto::RecordKind;
 use sealdex_index::dataplane::{Applied, ShardError, Target};
 use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Leases granted for one call.
@@ -24,6 +25,16 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
+    pub(crate) fn all_partitions(&self) -> Vec<PartitionId> {
+        self.placement.partitions().collect()
+    }
+
+    /// The home partitions of these items, each once.
+    pub(crate) fn homes_of(&self, labels: &[ItemLabel]) -> Vec<PartitionId> {
+        let homes: BTreeSet<PartitionId> = labels.iter().map(|label| self.placement.of_item(label)).collect();
+        homes.into_iter().collect()
+    }
+
     /// Proposes what a caller writes.
     pub(crate) async fn write(
         &self,

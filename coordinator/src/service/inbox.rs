@@ -153,7 +153,7 @@ fn vector(precision: Precision, stored: &[u8]) -> Option<Vec<f32>> {
 #[derive(Default)]
 pub(crate) struct Look {
     pub(crate) items: HashMap<ItemLabel, Arc<Waiting>>,
-    /// By partition number, as in [`sealdex_index::dataplane::InboxReply`].
+    /// By partition, in the order in which they were looked into, as in [`sealdex_index::dataplane::InboxReply`].
     arrivals: Vec<u64>,
     departed: Vec<u64>,
 }
@@ -200,24 +200,29 @@ impl Waited {
 }
 
 impl Service {
-    /// What waits in an index's inbox now. Who may read and write and finds something has it promoted.
+    /// What waits in an index's inbox now, at these partitions. Who may read and write and finds something has it promoted.
     pub(crate) async fn inbox(
         &self,
         index: &OpenIndex,
         session: &Arc<Session>,
+        partitions: &[PartitionId],
     ) -> Result<Look, ServiceError> {
-        let look = self.look_into_inbox(session, index.record.precision).await?;
+        let look = self
+            .look_into_inbox(session, index.record.precision, partitions)
+            .await?;
         if !look.items.is_empty() {
             self.promoter.notice(index);
         }
         Ok(look)
     }
 
-    /// Asks the shards, and looks into the inbox before and after; and again if that may have missed an item.
+    /// Asks the shards, and looks into the inbox before and after, at the partitions that may be of concern; and again if that may have
+    /// missed an item.
     pub(crate) async fn beside_inbox<T, F>(
         &self,
         index: &OpenIndex,
         session: &Arc<Session>,
+        partitions: &[PartitionId],
         ask: impl Fn() -> F,
     ) -> Result<(T, Waited), ServiceError>
     where
@@ -225,7 +230,7 @@ impl Service {
     {
         for attempt in 1..=LOOKS_MAX {
             let _quiet = session.inbox.quiet(attempt).await;
-            if let Some(found) = self.beside_inbox_once(index, session, &ask).await? {
+            if let Some(found) = self.beside_inbox_once(index, session, partitions, &ask).await? {
                 return Ok(found);
             }
         }
@@ -237,14 +242,15 @@ impl Service {
         &self,
         index: &OpenIndex,
         session: &Arc<Session>,
+        partitions: &[PartitionId],
         ask: impl Fn() -> F,
     ) -> Result<Option<(T, Waited)>, ServiceError>
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
-        let before = self.inbox(index, session).await?;
+        let before = self.inbox(index, session, partitions).await?;
         let found = ask().await?;
-        let after = self.inbox(index, session).await?;
+        let after = self.inbox(index, session, partitions).await?;
         let waited = Waited { before, after };
         Ok((!waited.may_have_missed()).then_some((found, waited)))
     }
@@ -253,9 +259,11 @@ impl Service {
         &self,
         session: &Arc<Session>,
         precision: Precision,
+        partitions: &[PartitionId],
     ) -> Result<Look, ServiceError> {
-        let partitions = self.fanout.placement.partitions();
-        let looks = partitions.map(|partition| self.look_into_partition(session, precision, partition));
+        let looks = partitions
+            .iter()
+            .map(|partition| self.look_into_partition(session, precision, *partition));
         let mut look = Look::default();
         for (items, arrivals, departed) in try_join_all(looks).await? {
             look.items

@@ -38,7 +38,9 @@ impl Service {
         distinct.sort_unstable();
         distinct.dedup();
         let fetch = || self.fetch_by_label(index, session, &distinct, wanted, GET_LESS);
-        let (found, waited) = self.beside_inbox(index, session, fetch).await?;
+        // What waits does so at its home, so that nothing else has to be there.
+        let homes = self.fanout.homes_of(&distinct);
+        let (found, waited) = self.beside_inbox(index, session, &homes, fetch).await?;
         // An id may be asked for often.
         let mut answered = AnswerSize::new(GET_LESS);
         let mut items = Vec::new();
@@ -94,11 +96,14 @@ impl Service {
     pub async fn list_ids(&self, index: &OpenIndex) -> Result<Vec<String>, ServiceError> {
         let session = index.reader("list IDs from index")?;
         self.current_record(index)?;
+        let all = self.fanout.all_partitions();
         let walk = || {
-            let partitions = self.fanout.placement.partitions();
-            try_join_all(partitions.map(|partition| self.ids_of(index, session, partition)))
+            try_join_all(
+                all.iter()
+                    .map(|partition| self.ids_of(index, session, *partition)),
+            )
         };
-        let (walked, waited) = self.beside_inbox(index, session, walk).await?;
+        let (walked, waited) = self.beside_inbox(index, session, &all, walk).await?;
         let mut ids = walked.concat();
         if !waited.is_empty() {
             // What moved meanwhile may have been met at both places.

@@ -132,7 +132,10 @@ impl Service {
         let session = index.reader("promote items")?;
         // What comes from here on is to be noticed again.
         session.inbox.noticed.store(false, Ordering::Release);
-        let look = self.look_into_inbox(session, index.record.precision).await?;
+        let all = self.fanout.all_partitions();
+        let look = self
+            .look_into_inbox(session, index.record.precision, &all)
+            .await?;
         Ok(look.items.into_values().collect())
     }
 
@@ -145,7 +148,12 @@ impl Service {
             }
             let alone = session.inbox.promoting.lock().await;
             let began = Instant::now();
-            let now = self.look_into_inbox(session, index.record.precision).await?.items;
+            let labels: Vec<_> = batch.iter().map(|item| item.item().label).collect();
+            let homes = self.fanout.homes_of(&labels);
+            let now = self
+                .look_into_inbox(session, index.record.precision, &homes)
+                .await?
+                .items;
             let waits = |item: &Fetched| now.get(&item.label).is_some_and(|now| now.item().op == item.op);
             let batch: Vec<_> = batch.iter().filter(|item| waits(item.item())).cloned().collect();
             if !batch.is_empty() {

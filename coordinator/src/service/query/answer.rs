@@ -151,7 +151,10 @@ impl Answering<'_> {
         let (service, session) = (self.service, self.session);
         let fetch = || service.fetch_by_label(self.index, session, labels, fields, ASK_LESS);
         // This query keeps items from being promoted already.
-        let looked = service.beside_inbox_once(self.index, session, fetch).await?;
+        let homes = service.fanout.homes_of(labels);
+        let looked = service
+            .beside_inbox_once(self.index, session, &homes, fetch)
+            .await?;
         let (found, waited) = looked.ok_or(ShardError::Busy)?;
         let filter = self.query.filter.as_ref();
         let latest = labels
