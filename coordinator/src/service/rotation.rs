@@ -39,6 +39,8 @@ pub(crate) struct Rotations {
 }
 
 struct Running {
+    /// The epoch that it leads to.
+    toward: KeyEpoch,
     progress: Arc<Progress>,
     task: JoinHandle<()>,
 }
@@ -123,19 +125,26 @@ impl Progress {
 }
 
 impl Rotations {
-    /// Starts `task` unless one is at that index.
-    fn start<F>(&self, index: IndexId, task: impl FnOnce(Arc<Progress>) -> F)
+    /// Starts `task`, unless one is at that index that leads to the same epoch. One that led to an earlier epoch has nothing left to
+    /// do, though it may not have ended yet.
+    fn start<F>(&self, index: IndexId, toward: KeyEpoch, task: impl FnOnce(Arc<Progress>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut running = self.running.lock();
-        if running
-            .get(&index)
-            .is_none_or(|running| running.task.is_finished())
-        {
-            let progress = Arc::<Progress>::default();
-            let task = tokio::spawn(task(progress.clone()));
-            running.insert(index, Running { progress, task });
+        let goes_on = |running: &Running| running.toward == toward && !running.task.is_finished();
+        if running.get(&index).is_some_and(goes_on) {
+            return;
+        }
+        let progress = Arc::<Progress>::default();
+        let task = tokio::spawn(task(progress.clone()));
+        let started = Running {
+            toward,
+            progress,
+            task,
+        };
+        if let Some(before) = running.insert(index, started) {
+            before.task.abort();
         }
     }
 
@@ -326,10 +335,11 @@ impl Service {
 
     fn carry_on(self: &Arc<Self>, record: &IndexRecord, bundles: Bundles) {
         let (service, name, id) = (Arc::downgrade(self), record.name.clone(), record.id);
-        self.rotations.start(id, |progress| async move {
+        let toward = toward(record);
+        self.rotations.start(id, toward, |progress| async move {
             let mut pause = RETRY_FIRST;
             while let Some(service) = service.upgrade() {
-                match service.rotate(&name, id, &bundles, &progress).await {
+                match service.rotate(&name, (id, toward), &bundles, &progress).await {
                     Ok(()) => return,
                     Err(error) if ends(&error) => return,
                     Err(error) => {
@@ -344,15 +354,16 @@ impl Service {
         });
     }
 
-    /// Takes an index from the stage it is at to the end.
+    /// Takes an index from the stage it is at to the end. Who has asked for the epoch after that is served by another task.
     async fn rotate(
         &self,
         name: &str,
-        id: IndexId,
+        (id, to): (IndexId, KeyEpoch),
         bundles: &Bundles,
         progress: &Progress,
     ) -> Result<(), ServiceError> {
-        while let Some(record) = self.catalog.get(name).filter(|record| record.id == id) {
+        let mine = |record: &Arc<IndexRecord>| record.id == id && toward(record) == to;
+        while let Some(record) = self.catalog.get(name).filter(mine) {
             // Whoever pulled the key of a KMS-backed index stops this too.
             self.check_key_is_live(&record).await?;
             let change = match record.key.epochs().stage() {
@@ -460,6 +471,14 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// The epoch that an index is on its way to, or has reached.
+fn toward(record: &IndexRecord) -> KeyEpoch {
+    let epochs = record.key.epochs();
+    epochs
+        .other
+        .map_or(epochs.sealing, |other| other.max(epochs.sealing))
 }
 
 fn check_settled(record: &IndexRecord) -> Result<(), ServiceError> {
