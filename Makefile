@@ -45,8 +45,8 @@ test: deps build
 .PHONY: chaos
 chaos: deps build
 	SEALDEX_CRASH_ROUNDS=$${SEALDEX_CRASH_ROUNDS:-200} SEALDEX_POWER_ROUNDS=$${SEALDEX_POWER_ROUNDS:-200} SEALDEX_CUT_ROUNDS=$${SEALDEX_CUT_ROUNDS:-200} SEALDEX_FLIPS=$${SEALDEX_FLIPS:-1000} SEALDEX_ROTATION_ROUNDS=$${SEALDEX_ROTATION_ROUNDS:-50} SEALDEX_ERASURE_ROUNDS=$${SEALDEX_ERASURE_ROUNDS:-100} SEALDEX_FUZZ_EXAMPLES=$${SEALDEX_FUZZ_EXAMPLES:-400} \
-	SEALDEX_TIMING_REQUESTS=$${SEALDEX_TIMING_REQUESTS:-50000} \
-		cargo test --release --workspace --locked --test crash --test power --test power_cut --test corruption --test rotation --test adversary --test compat --test timing -- --nocapture --test-threads=2
+	SEALDEX_TIMING_REQUESTS=$${SEALDEX_TIMING_REQUESTS:-50000} SEALDEX_LEASE_EXPIRY=1 \
+		cargo test --release --workspace --locked --test crash --test power --test power_cut --test corruption --test rotation --test adversary --test compat --test timing --test memory -- --nocapture --test-threads=2
 	$(MAKE) chaos-deployment
 
 # Containers: what `make up` starts, and all that its clients see while nodes are killed, paused, cut off, restarted, emptied and joined.

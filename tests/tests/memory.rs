@@ -1,6 +1,6 @@
 //! What a shard node's memory holds: the keys of its leases while they last, and none of them afterwards. Keys are found the way an
 //! attacker with a memory image finds them, by the expanded form that AES needs (Halderman et al., Lest We Remember, 2008),
-//! so that nobody has to say which they are.
+//! so that nobody has to say which they are. With `SEALDEX_LEASE_EXPIRY` a lease is also waited out, for a minute.
 
 #![allow(clippy::unwrap_used)]
 
