@@ -211,6 +211,9 @@ impl RaftLogReader<Types> for LogReader {
         let mut entries = Vec::new();
         while !range.is_empty() {
             let read = self.read(range.clone(), usize::MAX).await?;
+            if read.is_empty() {
+                return Err(io::Error::other("entries that are needed are not in the log"));
+            }
             range.start += read.len() as u64;
             entries.extend(read);
         }
@@ -301,6 +304,10 @@ impl RaftLogStorage<Types> for LogStore {
         let (done, waiter) = oneshot::channel();
         {
             let mut state = self.log.state.lock();
+            if last >= state.last {
+                // Nothing comes after it.
+                return Ok(());
+            }
             state.last = last.max(state.purged);
             state.tail.truncate(end);
         }
