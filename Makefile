@@ -52,7 +52,7 @@ chaos: deps build
 # Containers: what `make up` starts, and all that its clients see while nodes are killed, paused, cut off, restarted, emptied and joined.
 .PHONY: chaos-deployment
 chaos-deployment: deps image
-	cargo test --release --workspace --locked --test containers -- --nocapture --test-threads=1
+	SEALDEX_RUNBOOKS=1 cargo test --release --workspace --locked --test containers -- --nocapture --test-threads=1
 	SEALDEX_CHAOS_DEPLOYMENT=compose SEALDEX_CHAOS_SECONDS=$${SEALDEX_CHAOS_SECONDS:-900} SEALDEX_CHAOS_WRITES_MIN=$${SEALDEX_CHAOS_WRITES_MIN:-100000} \
 		cargo test --release --workspace --locked --test chaos no_client -- --nocapture
 
