@@ -5,6 +5,7 @@ use crate::partition::{Partition, clear as clear_partition};
 use crate::pool::Crew;
 use crate::replica::{Origin, Replica, group_of};
 use crate::storage::{Dropped, Family, partition_key};
+use futures_util::future::join_all;
 use sealdex_consensus::{ChangeError, Group, GroupStatus};
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_index::dataplane::ShardError;
@@ -80,14 +81,22 @@ impl Node {
         self.group(id)?.transfer_to(node).await
     }
 
-    /// Hands every group that this node leads over to another one: before a planned stop.
+    /// Hands every group that this node leads over to another one, all at once: before a planned stop.
     pub async fn relinquish(&self) {
-        for partition in self.hosted() {
-            if let Ok(group) = self.group(partition)
-                && let Err(error) = group.relinquish().await
-            {
-                tracing::warn!(%partition, %error, "a partition was not handed over; it elects another leader");
-            }
+        let partitions = self.hosted();
+        join_all(
+            partitions
+                .into_iter()
+                .map(|partition| self.relinquish_one(partition)),
+        )
+        .await;
+    }
+
+    async fn relinquish_one(&self, partition: PartitionId) {
+        if let Ok(group) = self.group(partition)
+            && let Err(error) = group.relinquish().await
+        {
+            tracing::warn!(%partition, %error, "a partition was not handed over; it elects another leader");
         }
     }
 
