@@ -44,7 +44,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "SEALDEX_ADVERTISE")]
     pub(crate) advertise: Option<String>,
 
-    /// Folder with ca.crt, <name>.crt and <name>.key, as `sealdex certs` makes them
+    /// Folder with ca.crt, NAME.crt and NAME.key, as `sealdex certs` makes them
     #[arg(long, env = "SEALDEX_TLS_DIR")]
     pub(crate) tls_dir: PathBuf,
 

@@ -8,7 +8,6 @@
 //!
 //! Who may write and not read has no other way to tell whether the inbox's public key was exchanged: a grant with the
 //! right write root and another key takes somebody who may write. Write grants that are older end behind the roots.
-//! ```
 
 use crate::aad::FORMAT;
 use crate::bundle::Bundle;

@@ -240,7 +240,7 @@ impl CatalogHandle {
         self.view.read().deployment.clone()
     }
 
-    /// Changes the catalogue; returns when the change is durable, and what it erases is in no file. See [`Catalog::apply`]
+    /// Changes the catalogue; returns when the change is durable, and what it erases is in no file. See [`Catalog::apply`](crate::domain::Catalog::apply)
     /// for what comes back.
     pub async fn change(&self, command: Command) -> Result<Arc<IndexRecord>, CatalogError> {
         match self.propose(MetadataCommand::Catalog(command)).await? {
@@ -249,7 +249,7 @@ impl CatalogHandle {
         }
     }
 
-    /// Changes the deployment; returns when the change is durable. See [`Deployment::apply`] for what comes back.
+    /// Changes the deployment; returns when the change is durable. See [`Deployment::apply`](crate::domain::deployment::Deployment::apply) for what comes back.
     pub async fn change_deployment(
         &self,
         command: deployment::Command,
