@@ -19,6 +19,11 @@ use tonic::transport::{Error, Server};
 /// Calls of one peer at a time; further ones wait at the peer.
 const STREAMS_MAX: u32 = 1024;
 
+/// Calls that were given up before they were looked at, and for which a peer's connection is not closed: as many as it may have under way.
+/// Whoever asks two replicas gives one of the calls up, and a node that was paused or is busy finds many of those at once. The library's 20
+/// are meant for strangers, who get no connection here; a closed one leaves every other write on it with an unknown outcome.
+const RESETS_MAX: usize = STREAMS_MAX as usize;
+
 /// A peer that gives no sign of life for the sum of the two is disconnected.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(10);
@@ -33,6 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub fn server() -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_MAX))
         .initial_stream_window_size(STREAM_WINDOW)

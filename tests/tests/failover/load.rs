@@ -22,8 +22,8 @@ const ITEMS: usize = 48;
 /// Between two requests of a client.
 const PACE: Duration = Duration::from_millis(10);
 
-/// A load machine is given so long to answer what is waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// A loaded machine is given so long to answer what is waited for.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 pub(crate) struct Load {
     shared: Arc<Shared>,

@@ -12,8 +12,8 @@ use sealdex_tests::nodes::{Kind, Nodes};
 use serde_json::json;
 
 /// Of a steady load, so many answers before and after each event.
-const ANSWERS_BEFORE: u64 = 400;
-const ANSWERS_AFTER: u64 = 1_200;
+const ANSWERS_BEFORE: u64 = 200;
+const ANSWERS_AFTER: u64 = 800;
 
 async fn deployment() -> (Nodes, Vec<Index>) {
     let mut nodes = Nodes::new(3, 3);
