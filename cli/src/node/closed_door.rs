@@ -1,23 +1,17 @@
 //! The peer port of a coordinator that is not part of a deployment yet: it tells whoever asks that it knows none, so that a deployment
 //! may be begun.
 
-use super::{NodeArgs, NodeError};
+use super::{NodeArgs, NodeError, PeerPort};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sealdex_core::{DeploymentId, NodeId};
 use sealdex_peer::{CurrentCredentials, Directory, Gate, Identity, PeerHandler, PeerService, SnapshotChunks};
 use sealdex_proto::peer::{JoinReply, JoinRequest};
 use std::sync::Arc;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tonic::Status;
 
 /// See the module.
-pub(crate) struct ConsensusDoor {
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
-}
+pub(crate) struct ConsensusDoor(PeerPort);
 
 impl ConsensusDoor {
     /// Listens until it is closed.
@@ -25,30 +19,16 @@ impl ConsensusDoor {
         args: &NodeArgs,
         credentials: Arc<CurrentCredentials>,
     ) -> Result<Self, NodeError> {
-        let refused = |error: String| NodeError::Listen(args.peer_address, error);
-        let listener = TcpListener::bind(args.peer_address).await;
-        let listener = listener.map_err(|error| refused(error.to_string()))?;
+        let listener = PeerPort::bind(args.peer_address).await?;
         // Nobody is admitted: there is no deployment to be admitted to.
         let gate = Gate::new(DeploymentId([0; 16]), NodeId(0), Arc::new(Directory::default()));
         let router = sealdex_peer::server().add_service(PeerService::new(gate, Arc::new(KnowsNone)));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(async move {
-            let until = async {
-                let _ = stopped.await;
-            };
-            if let Err(error) = sealdex_peer::serve(router, listener, credentials, until).await {
-                tracing::warn!(%error, "the peer port was not served");
-            }
-        });
-        Ok(Self { stop, serving })
+        Ok(Self(PeerPort::start(listener, credentials, router)))
     }
 
-    /// Gives the port back.
+    /// Gives the port back. Nobody has reason to keep a connection to it.
     pub(crate) async fn close(self) {
-        let _ = self.stop.send(());
-        // It ends when its last connection does; nobody has reason to keep one.
-        self.serving.abort();
-        let _ = self.serving.await;
+        self.0.abort().await;
     }
 }
 

@@ -49,4 +49,10 @@ impl PeerPort {
             }
         }
     }
+
+    /// Closes the port at once, whatever is under way.
+    pub(crate) async fn abort(self) {
+        self.serving.abort();
+        let _ = self.serving.await;
+    }
 }
