@@ -111,12 +111,6 @@ impl Nodes {
         self.nodes.len() - 1
     }
 
-    /// How many nodes there are.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// What a node is called.
     pub fn name(&self, n: usize) -> &str {
         &self.nodes[n].name

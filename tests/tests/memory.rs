@@ -161,6 +161,14 @@ async fn used(nodes: &Nodes, name: &str) -> Index {
     index
 }
 
+/// The keys that a process has and did not have `before`: those of leases that last.
+fn newly_lent(finder: &KeyFinder, process: u32, before: &BTreeSet<AesKey>) -> BTreeSet<AesKey> {
+    let now = expanded_keys(finder, process);
+    let lent: BTreeSet<AesKey> = now.difference(before).copied().collect();
+    assert!(lent.len() >= 4, "{} keys found while they are lent", lent.len());
+    lent
+}
+
 /// Waits until none of the keys is left.
 async fn gone(keys: &BTreeSet<AesKey>, process: u32, within: Duration, why: &str) {
     let given_up = Instant::now() + within;
@@ -193,22 +201,14 @@ async fn no_key_outlives_its_lease_in_a_shard_nodes_memory() {
     let before = expanded_keys(&finder, shard);
 
     let index = used(&nodes, "revoked").await;
-    let lent: BTreeSet<AesKey> = expanded_keys(&finder, shard)
-        .difference(&before)
-        .copied()
-        .collect();
-    assert!(lent.len() >= 4, "{} keys found while they are lent", lent.len());
+    let lent = newly_lent(&finder, shard, &before);
     assert_eq!(left_of(&lent, shard), lent, "what is there is found");
     index.must("indexes/delete", json!({})).await;
     gone(&lent, shard, Duration::from_secs(30), "revoked").await;
 
     if std::env::var_os("SEALDEX_LEASE_EXPIRY").is_some() {
         let _index = used(&nodes, "expired").await;
-        let lent: BTreeSet<AesKey> = expanded_keys(&finder, shard)
-            .difference(&before)
-            .copied()
-            .collect();
-        assert!(lent.len() >= 4, "{} keys found while they are lent", lent.len());
+        let lent = newly_lent(&finder, shard, &before);
         gone(&lent, shard, Duration::from_secs(180), "expired").await;
         println!("{} keys expired", lent.len());
     }

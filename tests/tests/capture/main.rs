@@ -73,7 +73,10 @@ async fn nothing_readable_is_between_the_nodes_or_on_their_disks() {
     let mut nodes = Nodes::new(1, 3).with_variable("SEALDEX_EXPECTED_SHARDS", "2");
     let shards = nodes.all(Kind::Shard);
     let captured = Captured::default();
-    let names: Vec<String> = (0..nodes.len()).map(|n| nodes.name(n).to_owned()).collect();
+    let all = [Kind::Coordinator, Kind::Shard]
+        .map(|kind| nodes.all(kind))
+        .concat();
+    let names: Vec<String> = all.iter().map(|n| nodes.name(*n).to_owned()).collect();
     for n in &shards {
         let port = nodes.advertise_elsewhere(*n);
         let certs = nodes.folder().join("certs");

@@ -145,6 +145,19 @@ async fn user(
     (made["user_id"].as_str().unwrap().to_owned(), of.through(&http))
 }
 
+/// Revokes a user of `movies`, as its owner.
+async fn revoke(root: &Http, user: &str) {
+    let owner = root.with_header("x-index-key", KEY);
+    let path = format!("/v1/indexes/movies/users/{user}");
+    let revoked = owner.send(Method::DELETE, &path, Vec::new().into()).await;
+    assert_eq!(revoked.unwrap().status, 204);
+}
+
+async fn assert_shut_out(index: &Index) {
+    let reply = index.call("vectors/get", json!({"ids": ["base1"]})).await;
+    assert_eq!(reply.unwrap().status, 403);
+}
+
 /// Writes, reads and queries until it is told to stop. Every answer has to be right.
 fn busy(index: &Index, name: &str, stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
     let (index, name, stop) = (index.clone(), name.to_owned(), stop.clone());
@@ -375,16 +388,7 @@ async fn a_catalogue_of_before_is_refused_beside_the_log_of_now() {
 
     let (server, root) = place.start().await;
     let owner = owner.through(&root);
-    let revoked = root.with_header("x-index-key", KEY);
-    let path = format!("/v1/indexes/movies/users/{revoked_id}");
-    assert_eq!(
-        revoked
-            .send(Method::DELETE, &path, Vec::new().into())
-            .await
-            .unwrap()
-            .status,
-        204
-    );
+    revoke(&root, &revoked_id).await;
     let body = json!({"index_key": KEY, "epoch": true, "new_index_key": NEW_KEY});
     assert_eq!(rotate(&root, "movies", body).await.0, 200);
     assert_eq!(finished(&root, "movies").await, 2);
@@ -436,24 +440,8 @@ async fn everything_else_can_be_done_while_an_index_is_rotated() {
     made.upsert(&base[..3]).await;
     assert_whole(&made, &base[..500]).await;
     assert_whole(&reader, &base[..500]).await;
-    let with_key = root.with_header("x-index-key", KEY);
-    let path = format!("/v1/indexes/movies/users/{revoked_id}");
-    assert_eq!(
-        with_key
-            .send(Method::DELETE, &path, Vec::new().into())
-            .await
-            .unwrap()
-            .status,
-        204
-    );
-    assert_eq!(
-        revoked
-            .call("vectors/get", json!({"ids": ["base1"]}))
-            .await
-            .unwrap()
-            .status,
-        403
-    );
+    revoke(&root, &revoked_id).await;
+    assert_shut_out(&revoked).await;
     // An index that is rotated can be deleted, and its name used again.
     Index::new(&root, "other", KEY)
         .must("indexes/delete", json!({}))
@@ -478,14 +466,7 @@ async fn everything_else_can_be_done_while_an_index_is_rotated() {
         assert_whole(index, &base).await;
         assert_eq!(index.query(&base[9].vector, 1, json!({})).await[0].id, "base9");
     }
-    assert_eq!(
-        revoked
-            .call("vectors/get", json!({"ids": ["base1"]}))
-            .await
-            .unwrap()
-            .status,
-        403
-    );
+    assert_shut_out(&revoked).await;
     made.upsert(&base[..3]).await;
 }
 
