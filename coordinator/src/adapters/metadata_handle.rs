@@ -5,14 +5,14 @@ use super::backoff::Backoff;
 use super::eraser::Eraser;
 use super::metadata_codec::{decode_metadata_command, encode_metadata_command};
 use super::metadata_forward::Forward;
+use super::metadata_purpose::purpose_of;
 use super::metadata_store::{GROUP, MetadataStore};
 use crate::domain::deployment::{self, Deployment, JobName};
 use crate::domain::{Command, IndexRecord, Metadata, MetadataApplied, MetadataCommand, Rejection};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use sealdex_consensus::{
-    ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError, Room, Space,
-    StorageFault,
+    ChangeError, Full, Group, GroupStatus, Host, LogIndex, ProposeError, ReadError, Room, Space, StorageFault,
 };
 use sealdex_core::{NodeId, limits};
 use sealdex_peer::Channels;
@@ -330,7 +330,6 @@ impl CatalogHandle {
             ) => self.propose_here(&command).await,
             _ => Err(CatalogError::Storage("an entry that nobody may forward".into())),
         };
-        self.eraser.done().await;
         (outcome, self.status().applied.0)
     }
 
@@ -346,10 +345,7 @@ impl CatalogHandle {
             };
             match outcome {
                 Err(error @ CatalogError::NotLeader(_)) => self.wait(&mut waiting, error).await?,
-                outcome => {
-                    self.eraser.done().await;
-                    return outcome;
-                }
+                outcome => return outcome,
             }
         }
     }
@@ -357,7 +353,10 @@ impl CatalogHandle {
     async fn propose_here(&self, command: &MetadataCommand) -> Result<MetadataApplied, CatalogError> {
         let payload = encode_metadata_command(command).into();
         match self.group.propose(purpose_of(command), payload).await {
-            Ok(reply) => reply,
+            Ok(reply) => {
+                self.erased(command).await;
+                reply
+            }
             Err(ProposeError::Full(full)) => Err(CatalogError::Full(full)),
             Err(ProposeError::Busy) => Err(CatalogError::Busy),
             Err(ProposeError::NotLeader { leader }) => Err(CatalogError::NotLeader(leader)),
@@ -377,54 +376,19 @@ impl CatalogHandle {
         // Who made a change sees it.
         let seen = self.group.wait_applied(LogIndex(forwarded.applied)).await;
         seen.map_err(|_| CatalogError::Unknown)?;
+        self.erased(command).await;
         Ok(applied)
+    }
+
+    /// Waits until what the command erased is in no file here. Others wait for nobody's erasure.
+    async fn erased(&self, command: &MetadataCommand) {
+        if command.erases() {
+            self.eraser.done().await;
+        }
     }
 
     /// Finishes what is under way and closes the log.
     pub async fn stop(&self) {
         self.group.stop().await;
-    }
-}
-
-/// How far a change may go into what is kept free on the disk.
-fn purpose_of(command: &MetadataCommand) -> Purpose {
-    match command {
-        MetadataCommand::Catalog(command) => purpose_of_catalog(command),
-        MetadataCommand::Deployment(command) => purpose_of_deployment(command),
-    }
-}
-
-/// A deployment goes on with what it began, loses and replaces nodes, whatever the disk; it only takes nothing new.
-fn purpose_of_deployment(command: &deployment::Command) -> Purpose {
-    use deployment::Command as Change;
-    match command {
-        Change::Bootstrap(_) | Change::RegisterNode(_) | Change::ClaimJob { .. } => Purpose::Grow,
-        Change::UpdateNode { .. }
-        | Change::SetNode { .. }
-        | Change::MakeTable(_)
-        | Change::BeginChange { .. }
-        | Change::AdvanceChange { .. }
-        | Change::AdvanceJob { .. }
-        | Change::FinishJob { .. }
-        | Change::Configure(_) => Purpose::Finish,
-    }
-}
-
-fn purpose_of_catalog(command: &Command) -> Purpose {
-    match command {
-        Command::Create(_)
-        | Command::SetUntrainedModel { .. }
-        | Command::FixDimension { .. }
-        | Command::BeginTraining { .. }
-        | Command::AddUser { .. }
-        | Command::Rewrap { .. }
-        | Command::BeginEpoch { .. } => Purpose::Grow,
-        Command::FinishTraining { .. } | Command::SwitchEpoch { .. } | Command::FinishEpoch { .. } => {
-            Purpose::Finish
-        }
-        Command::Delete { .. }
-        | Command::AbortTraining { .. }
-        | Command::RemoveUser { .. }
-        | Command::ForgetGeneration { .. } => Purpose::Relieve,
     }
 }

@@ -118,15 +118,7 @@ impl MetadataStore {
         batch: &mut WriteBatch,
     ) -> Result<MetadataApplied, CatalogError> {
         let deletes = matches!(command, MetadataCommand::Catalog(Command::Delete { .. }));
-        let erases = matches!(
-            command,
-            MetadataCommand::Catalog(
-                Command::Delete { .. }
-                    | Command::RemoveUser { .. }
-                    | Command::Rewrap { .. }
-                    | Command::FinishEpoch { .. }
-            )
-        );
+        let erases = command.erases();
         let applied = metadata.apply(command).map_err(|rejection| match rejection {
             MetadataRejection::Catalog(rejection) => CatalogError::Rejected(rejection),
             MetadataRejection::Deployment(rejection) => CatalogError::DeploymentRejected(rejection),

@@ -13,6 +13,7 @@ mod lookout_grpc;
 mod metadata_codec;
 mod metadata_forward;
 mod metadata_handle;
+mod metadata_purpose;
 mod metadata_store;
 pub mod registry;
 mod report_codec;

@@ -22,6 +22,21 @@ pub enum MetadataCommand {
     Deployment(deployment::Command),
 }
 
+impl MetadataCommand {
+    /// Whether key material of before is gone from the state when it is applied, and has to go from every file.
+    pub(crate) fn erases(&self) -> bool {
+        matches!(
+            self,
+            Self::Catalog(
+                Command::Delete { .. }
+                    | Command::RemoveUser { .. }
+                    | Command::Rewrap { .. }
+                    | Command::FinishEpoch { .. }
+            )
+        )
+    }
+}
+
 /// What a command did.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MetadataApplied {
