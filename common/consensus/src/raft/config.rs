@@ -36,8 +36,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1000),
+            election_min: Duration::from_millis(350),
+            election_max: Duration::from_millis(750),
             patience: Duration::from_secs(10),
             confirmation: Duration::from_millis(400),
             snapshot_idle: Duration::from_secs(30),
