@@ -44,12 +44,15 @@ impl Nemesis {
         }
     }
 
-    /// Runs the whole schedule. An error is a deployment that did not come back, or a fault that could not be done.
-    pub(crate) async fn run(self, schedule: Schedule) -> Result<Vec<Struck>, String> {
+    /// Runs the schedule, and begins no fault after `time`. An error is a deployment that did not come back, or a fault that could not be
+    /// done.
+    pub(crate) async fn run(self, schedule: Schedule, time: Duration) -> Result<Vec<Struck>, String> {
         let strike = move || {
+            let begun = Instant::now();
             let struck: Result<Vec<Struck>, String> = schedule
                 .0
                 .into_iter()
+                .take_while(|_| begun.elapsed() < time)
                 .map(|planned| self.strike(planned))
                 .collect();
             self.overseer.wait_until_whole()?;

@@ -25,12 +25,13 @@ pub(crate) struct Run {
     audited: Result<(), String>,
 }
 
-/// Puts a deployment under load, does to it what the schedule says, and judges what its clients saw.
+/// Puts a deployment under load, does to it for about `time` what the schedule says, and judges what its clients saw.
 pub(crate) async fn run(
     machines: &[Arc<dyn Machine>],
     guest: Option<Arc<Guest>>,
     root_key: &str,
     schedule: Schedule,
+    time: Duration,
     random: &mut Random,
 ) -> Run {
     wait_until_all_are_well(machines).await;
@@ -42,7 +43,7 @@ pub(crate) async fn run(
         .expect("a deployment that is well serves");
     let clients = work.start(random);
     let struck = Nemesis::new(machines, guest, overseer, &recorder)
-        .run(schedule)
+        .run(schedule, time)
         .await;
     work.end();
     clients.join_all().await;
