@@ -234,6 +234,7 @@ fn record_to_wire(record: &IndexRecord) -> wire::Index {
         created_unix_seconds: record.created_unix_seconds,
         key: Some(envelope_to_wire(&record.key)),
         users: record.users.iter().map(user_to_wire).collect(),
+        without_inbox: record.without_inbox,
         active: Some(generation_to_wire(&record.active)),
         building: record.building.as_ref().map(generation_to_wire),
         retiring: record.retiring.iter().map(|g| g.0).collect(),
@@ -271,6 +272,7 @@ fn record_from_wire(record: wire::Index) -> Result<IndexRecord, Unreadable> {
             .into_iter()
             .map(user_from_wire)
             .collect::<Result<_, _>>()?,
+        without_inbox: record.without_inbox,
         active: generation_from_wire(record.active.ok_or(Unreadable("generation"))?)?,
         building: record.building.map(generation_from_wire).transpose()?,
         retiring: record.retiring.into_iter().map(Generation).collect(),
@@ -388,6 +390,7 @@ mod tests {
             created_unix_seconds: 1_800_000_000,
             key: envelope(KeySource::Client),
             users: vec![user(1), user(2), user(3)],
+            without_inbox: false,
             active: generation(
                 1,
                 Some(ModelRef {
@@ -409,6 +412,7 @@ mod tests {
                 ..envelope(kms())
             },
             users: vec![],
+            without_inbox: true,
             dimension: None,
             building: None,
             retiring: vec![],

@@ -319,6 +319,7 @@ mod tests {
                 other: None,
             },
             users: vec![],
+            without_inbox: true,
             active: GenerationRecord {
                 generation: Generation(1),
                 trained: false,

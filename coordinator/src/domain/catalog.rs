@@ -174,6 +174,7 @@ fn add_user(record: &mut IndexRecord, epochs: Epochs, user: UserRecord) -> Resul
     if record.users.len() >= limits::USERS_PER_INDEX_MAX {
         return Err(Rejection::TooManyUsers);
     }
+    record.without_inbox &= user.grants.read.is_some();
     record.users.push(user);
     Ok(())
 }
@@ -213,6 +214,7 @@ pub(super) mod tests {
                 other: None,
             },
             users: vec![],
+            without_inbox: true,
             active: GenerationRecord {
                 generation: Generation(1),
                 trained: false,
@@ -392,6 +394,31 @@ pub(super) mod tests {
             epochs: index("a", id).key.epochs(),
             user: Box::new(user(n)),
         }
+    }
+
+    #[test]
+    fn an_inbox_is_looked_into_from_the_first_user_on_who_may_not_read() {
+        let mut catalog = with_index_a();
+        assert!(catalog.apply(add(1, 1)).unwrap().without_inbox);
+        let mut writer = user(2);
+        writer.grants.read = None;
+        let let_in = Command::AddUser {
+            name: "a".into(),
+            id: IndexId(1),
+            epochs: index("a", 1).key.epochs(),
+            user: Box::new(writer),
+        };
+        assert!(!catalog.apply(let_in).unwrap().without_inbox);
+        let remove = Command::RemoveUser {
+            name: "a".into(),
+            id: IndexId(1),
+            user: UserId([2; 16]),
+        };
+        assert!(
+            !catalog.apply(remove).unwrap().without_inbox,
+            "what they wrote may wait still"
+        );
+        assert!(!catalog.apply(add(1, 3)).unwrap().without_inbox);
     }
 
     #[test]

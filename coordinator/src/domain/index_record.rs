@@ -22,6 +22,8 @@ pub struct IndexRecord {
     pub key: KeyEnvelope,
     /// Who may use it besides those who have its key, in the order in which they were made.
     pub users: Vec<UserRecord>,
+    /// Whether nobody was ever let in who may write and not read: then nothing can wait in its inbox, and nobody has to look there.
+    pub without_inbox: bool,
     /// The generation that queries use.
     pub active: GenerationRecord,
     /// The generation that a training is filling, if one is. Writers write to both.

@@ -1,7 +1,8 @@
 //! The inbox of an index as its readers see it: opened here, kept with the session, and joined to what shards find.
 //!
 //! Items come and go while a request is under way, so a request looks twice: before it asks the shards, and after. What
-//! waits at either time it knows; what came and left in between the numbers of the two looks tell of.
+//! waits at either time it knows; what came and left in between the numbers of the two looks tell of. Where nobody was ever
+//! let in who may write and not read, nothing can wait, and only that is looked at.
 
 use super::session::Session;
 use super::{OpenIndex, Service, ServiceError};
@@ -152,6 +153,8 @@ fn vector(precision: Precision, stored: &[u8]) -> Option<Vec<f32>> {
 /// What waits, as of one look.
 #[derive(Default)]
 pub(crate) struct Look {
+    /// Whether nothing could wait, so that nobody looked.
+    is_needless: bool,
     pub(crate) items: HashMap<ItemLabel, Arc<Waiting>>,
     /// By partition, in the order in which they were looked into, as in [`sealdex_index::dataplane::InboxReply`].
     arrivals: Vec<u64>,
@@ -169,6 +172,9 @@ impl Waited {
     /// Whether an item may have come after the first look and gone before the second: neither saw it, and the shards
     /// may have been asked for it while it was there.
     pub(crate) fn may_have_missed(&self) -> bool {
+        if self.before.is_needless {
+            return !self.after.is_needless;
+        }
         let missed = |(departed, arrivals): (&u64, &u64)| departed > arrivals;
         self.after.departed.iter().zip(&self.before.arrivals).any(missed)
     }
@@ -200,8 +206,36 @@ impl Waited {
 }
 
 impl Service {
-    /// What waits in an index's inbox now, at these partitions. Who may read and write and finds something has it promoted.
-    pub(crate) async fn inbox(
+    /// What waits in an index's inbox when a request begins, at these partitions. Who may read and write and finds something has it
+    /// promoted.
+    pub(crate) async fn inbox_before(
+        &self,
+        index: &OpenIndex,
+        session: &Arc<Session>,
+        partitions: &[PartitionId],
+    ) -> Result<Look, ServiceError> {
+        // The index was opened after the request arrived, so somebody who was let in before is known.
+        if self.current_record(index)?.without_inbox {
+            return Ok(Look {
+                is_needless: true,
+                ..Look::default()
+            });
+        }
+        self.inbox(index, session, partitions).await
+    }
+
+    /// The same when the shards have answered. Somebody may have been let in since the first look.
+    pub(crate) async fn inbox_after(
+        &self,
+        index: &OpenIndex,
+        session: &Arc<Session>,
+        partitions: &[PartitionId],
+    ) -> Result<Look, ServiceError> {
+        self.catalog.catch_up().await?;
+        self.inbox_before(index, session, partitions).await
+    }
+
+    async fn inbox(
         &self,
         index: &OpenIndex,
         session: &Arc<Session>,
@@ -248,9 +282,9 @@ impl Service {
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
-        let before = self.inbox(index, session, partitions).await?;
+        let before = self.inbox_before(index, session, partitions).await?;
         let found = ask().await?;
-        let after = self.inbox(index, session, partitions).await?;
+        let after = self.inbox_after(index, session, partitions).await?;
         let waited = Waited { before, after };
         Ok((!waited.may_have_missed()).then_some((found, waited)))
     }

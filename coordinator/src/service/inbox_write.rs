@@ -25,6 +25,12 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let writer = index.writer("upsert vectors")?;
         let inbox = writer.inbox.ok_or_else(too_old)?;
+        if index.record.without_inbox {
+            // Readers would not look for it.
+            return Err(ServiceError::internal(
+                "an inbox that nobody was let into is written to",
+            ));
+        }
         if request.ids.len() > limits::INBOX_ITEMS_MAX {
             return Err(too_large());
         }
@@ -99,7 +105,7 @@ impl Service {
 
     /// Has the inbox promoted if the caller may read and write, and something is there.
     pub(super) async fn notice_inbox(&self, index: &OpenIndex) {
-        if index.reader.is_none() || index.writer.is_none() {
+        if index.reader.is_none() || index.writer.is_none() || index.record.without_inbox {
             return;
         }
         if let Ok((1.., _)) = self.waiting(&index.record).await {

@@ -44,6 +44,7 @@ impl Service {
                 .map_or(0, |t| t.as_secs()),
             key,
             users: Vec::new(),
+            without_inbox: true,
             active: GenerationRecord {
                 generation: FIRST_GENERATION,
                 trained: false,

@@ -67,7 +67,7 @@ impl Service {
             .into());
         }
         let all = self.fanout.all_partitions();
-        let before = stage(Stage::Inbox, self.inbox(index, session, &all)).await?;
+        let before = stage(Stage::Inbox, self.inbox_before(index, session, &all)).await?;
         let model = stage(Stage::Model, self.fanout.model(session, &record.active)).await?;
         let neighbours = match model {
             None => vec![Vec::new(); query.vectors.len()],
@@ -86,7 +86,7 @@ impl Service {
                 round.run().await?
             }
         };
-        let after = stage(Stage::Inbox, self.inbox(index, session, &all)).await?;
+        let after = stage(Stage::Inbox, self.inbox_after(index, session, &all)).await?;
         let waited = Arc::new(Waited { before, after });
         if waited.may_have_missed() {
             return Err(Interrupted::Overtaken);

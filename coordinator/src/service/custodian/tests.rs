@@ -34,6 +34,7 @@ fn catalog() -> (Catalog, UserToken) {
         created_unix_seconds: 0,
         key: bundles.envelope(&key(), KeySource::Client),
         users: vec![bundles.user(id, &token.public_key(), BOTH)],
+        without_inbox: true,
         active: GenerationRecord {
             generation: Generation(1),
             trained: false,
