@@ -199,8 +199,8 @@ pub struct Include {
 pub struct Hit {
     /// The item's id.
     pub id: String,
-    /// Its exact distance.
-    pub distance: Option<f32>,
+    /// Its exact distance, in float32's precision where float32 has it.
+    pub distance: Option<f64>,
     /// Its metadata.
     pub metadata: Option<Metadata>,
     /// Its vector.

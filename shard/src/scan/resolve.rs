@@ -7,7 +7,7 @@ use crate::pool::Crew;
 use crate::storage::Family;
 use sealdex_core::{ItemLabel, Op, Precision};
 use sealdex_index::dataplane::{Fetched, Fields, ResolveReply, ResolveRequest, Resolved, ShardError};
-use sealdex_index::distance::{decode_f16, exact};
+use sealdex_index::distance::{answered, decode_f16};
 use sealdex_index::filter::Filter;
 
 /// Candidates that are looked up at a time: bounds what is pinned in memory.
@@ -157,7 +157,7 @@ fn distance(request: &ResolveRequest, query: u32, vector: &[f32]) -> Result<f64,
     let dimension = request.dimension.get();
     let query = request.queries.chunks_exact(dimension).nth(query as usize);
     let query = query.ok_or(ShardError::BadEntry("query of a candidate"))?;
-    Ok(exact(request.metric, query, vector))
+    Ok(answered(request.metric, query, vector))
 }
 
 /// Opens a vector into `scratch.vector`, widened to f32.

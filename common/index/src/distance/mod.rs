@@ -10,6 +10,9 @@ use sealdex_core::Metric;
 /// Below this, one minus the cosine has lost too many digits and is computed from the difference instead.
 const NEARLY_PARALLEL: f64 = 1e-5;
 
+/// Below this, a cosine distance is the rounding of its terms.
+const PARALLEL: f64 = 1e-28;
+
 /// The distance of two original vectors of one length under `metric`, in double precision throughout. A zero vector is
 /// at cosine distance 1 from every vector.
 pub fn exact(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -17,6 +20,19 @@ pub fn exact(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::SquaredEuclidean => kernel::exact_squared(Isa::best(), a, b),
         Metric::Euclidean => kernel::exact_squared(Isa::best(), a, b).sqrt(),
         Metric::Cosine => cosine(a, b),
+    }
+}
+
+/// The same as it is answered: to float32's precision wherever float32 has it, so that distances which look alike are alike, and ties go
+/// by id. Beyond that range it stays as it is. What double precision cannot tell from parallel is parallel.
+pub fn answered(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+    let distance = exact(metric, a, b);
+    if metric == Metric::Cosine && distance < PARALLEL {
+        return 0.0;
+    }
+    match distance as f32 {
+        rounded if rounded.is_normal() => f64::from(rounded),
+        _ => distance,
     }
 }
 
@@ -92,6 +108,36 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn distances_that_look_alike_are_alike() {
+        let zero = vec![0.0; 16];
+        let mut numbers: Vec<f32> = (0..16).map(|i| (i as f32).sin() * 1.7).collect();
+        let first = answered(Metric::Euclidean, &numbers, &zero);
+        for _ in 0..40 {
+            numbers.rotate_left(3);
+            numbers.swap(1, 7);
+            assert_eq!(answered(Metric::Euclidean, &numbers, &zero), first);
+        }
+        assert_eq!(first, f64::from(first as f32));
+        for scale in 1..40 {
+            let along = [0.1f32, 0.2, 0.3].map(|x| x * scale as f32);
+            assert_eq!(answered(Metric::Cosine, &[1.0; 3], &[scale as f32; 3]), 0.0);
+            assert_eq!(answered(Metric::Cosine, &[-0.1, -0.2, -0.3], &along), 2.0);
+        }
+    }
+
+    #[test]
+    fn distances_that_float32_does_not_hold_are_told_in_full() {
+        let squared = |a: f32, b: f32| answered(Metric::SquaredEuclidean, &[a], &[b]);
+        assert_eq!(squared(4e25, 0.0), f64::from(4e25f32).powi(2));
+        assert_eq!(squared(1e-25, 0.0), f64::from(1e-25f32).powi(2));
+        assert_eq!(
+            answered(Metric::Euclidean, &[f32::MAX], &[-f32::MAX]),
+            2.0 * f64::from(f32::MAX)
+        );
+        assert_eq!(squared(1.0, 1.0), 0.0);
     }
 
     #[test]

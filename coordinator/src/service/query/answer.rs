@@ -187,7 +187,7 @@ fn moved(
                     return false;
                 };
                 neighbour.op = item.op;
-                neighbour.distance = distance::exact(metric, vector, stored);
+                neighbour.distance = distance::answered(metric, vector, stored);
                 true
             });
             keep_nearest(found, query.top_k);
@@ -244,7 +244,7 @@ fn rank(
         size.add(item)?;
         Ok(Hit {
             id: item.id.clone(),
-            distance: include.distance.then_some(distance as f32),
+            distance: include.distance.then_some(distance),
             metadata: include.metadata.then(|| item.metadata.clone()),
             vector: include.vector.then(|| item.vector.clone().unwrap_or_default()),
             contents: include.contents.then(|| text(item.contents.as_deref())),

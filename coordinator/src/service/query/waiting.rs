@@ -48,7 +48,7 @@ fn joined(
         found.extend(items.filter_map(|item| {
             let stored = item.vector.as_deref()?;
             Some(Neighbour {
-                distance: distance::exact(metric, vector, stored),
+                distance: distance::answered(metric, vector, stored),
                 label: item.label,
                 op: item.op,
                 // Measured, not estimated.

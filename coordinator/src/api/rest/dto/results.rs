@@ -27,9 +27,9 @@ enum Results {
 #[derive(serde::Serialize, ToSchema)]
 pub(crate) struct QueryResultItem {
     id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_distance")]
     #[schema(value_type = f32, required = false)]
-    distance: Option<f32>,
+    distance: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_object")]
     #[schema(value_type = Object, required = false)]
     metadata: Option<Metadata>,
@@ -148,6 +148,16 @@ fn item_bytes(
         + contents.as_ref().map_or(0, String::len)
 }
 
+/// As short as float32 allows, and in full where float32 does not hold it.
+fn as_distance<S: Serializer>(distance: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match distance {
+        Some(distance) if f64::from(*distance as f32) == *distance => {
+            (*distance as f32).serialize(serializer)
+        }
+        distance => distance.serialize(serializer),
+    }
+}
+
 fn as_object<S: Serializer>(metadata: &Option<Metadata>, serializer: S) -> Result<S::Ok, S::Error> {
     metadata.as_ref().map(Metadata::as_map).serialize(serializer)
 }
@@ -172,7 +182,7 @@ mod tests {
     fn hit(id: &str, distance: Option<f32>) -> Hit {
         Hit {
             id: id.into(),
-            distance,
+            distance: distance.map(f64::from),
             metadata: None,
             vector: None,
             contents: None,
@@ -188,6 +198,18 @@ mod tests {
         assert_eq!(
             reply(vec![vec![hit("a", Some(0.1)), hit("b", Some(1.0))], vec![]]),
             r#"{"results":[[{"id":"a","distance":0.1},{"id":"b","distance":1.0}],[]]}"#
+        );
+    }
+
+    #[test]
+    fn a_distance_beyond_float32_is_a_number_all_the_same() {
+        let far = Hit {
+            distance: Some(1.6e51),
+            ..hit("a", None)
+        };
+        assert_eq!(
+            text(QueryResponse::from(vec![vec![far]])),
+            r#"{"results":[{"id":"a","distance":1.6e+51}]}"#
         );
     }
 
