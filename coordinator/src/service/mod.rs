@@ -45,8 +45,8 @@ pub use index_keys::NewKey;
 pub use key_cache::KeyCache;
 pub use key_facts::{KeyFacts, SlotHeld};
 pub use requests::{
-    CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainRequest,
-    TrainingStatus, Upsert, Upserted, Vectors, VectorsError,
+    CreateIndex, Description, Hit, Include, IndexRef, ItemFields, KeyInput, Query, StoredItem, TrainOutcome,
+    TrainRequest, TrainingStatus, Upsert, Upserted, Vectors, VectorsError,
 };
 pub use rotation::{RotationPhase, RotationStatus};
 pub use session::OpenIndex;

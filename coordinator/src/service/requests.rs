@@ -233,6 +233,17 @@ pub struct StoredItem {
     pub metadata: Option<Metadata>,
 }
 
+/// What became of a request to train.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TrainOutcome {
+    /// Queries use what was learned.
+    Trained,
+    /// The index is too small to gain from it: every query looks at all its items.
+    Needless,
+    /// Another coordinator is at it.
+    UnderWay,
+}
+
 /// Train an index. `None` lets the index choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TrainRequest {

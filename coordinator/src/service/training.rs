@@ -6,7 +6,7 @@ use super::fitness::Fitness;
 use super::session::{LoadedModel, Session};
 use super::startup::training_of;
 use super::training_plan::{Lesson, TrainingPlan};
-use super::{OpenIndex, Service, ServiceError, TrainRequest, TrainingStatus};
+use super::{OpenIndex, Service, ServiceError, TrainOutcome, TrainRequest, TrainingStatus};
 use crate::adapters::CatalogError;
 use crate::auth::Caller;
 use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
@@ -19,7 +19,7 @@ use sealdex_index::model::Model;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,7 +141,7 @@ impl Service {
         caller: &Caller,
         index: &OpenIndex,
         request: TrainRequest,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<TrainOutcome, ServiceError> {
         caller.require_admin()?;
         let (service, index) = (self.clone(), index.clone());
         tokio::spawn(async move { service.train_in_turn(&index, Lesson::Clusters, request).await })
@@ -153,8 +153,10 @@ impl Service {
     pub async fn training_status(&self, caller: &Caller) -> Result<TrainingStatus, ServiceError> {
         caller.require_admin()?;
         let waiting = self.trainer.waiting.lock();
+        // Who was asked for twice is trained twice, and is one index.
+        let named: BTreeSet<&String> = waiting.current.iter().chain(&waiting.queued).collect();
         Ok(TrainingStatus {
-            training: waiting.current.iter().chain(&waiting.queued).cloned().collect(),
+            training: named.into_iter().cloned().collect(),
             current: waiting.current.clone(),
             queued: waiting.queued.clone(),
             threshold: self.settings.auto_train_items.unwrap_or(0),
@@ -229,7 +231,7 @@ impl Service {
         index: &OpenIndex,
         lesson: Lesson,
         request: TrainRequest,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<TrainOutcome, ServiceError> {
         let place = self.trainer.queue(index.name());
         let _turn = self.trainer.turn.lock().await;
         place.begin();
@@ -238,23 +240,23 @@ impl Service {
         }
         let record = self.current_record(index)?;
         if record.active.model.is_none() {
-            return Ok(());
+            return Ok(TrainOutcome::Needless);
         }
         let items = self.count(index).await?;
         place.expect(items);
         let Some(plan) = TrainingPlan::new(&record, items, lesson, &request, &self.settings)? else {
-            return Ok(());
+            return Ok(TrainOutcome::Needless);
         };
         self.check_room_to_train(&record).await?;
         let job = training_of(record.id);
         match self.catalog.claim_job(job).await {
             // It will serve as well.
-            Err(CatalogError::JobTaken) => return Ok(()),
+            Err(CatalogError::JobTaken) => return Ok(TrainOutcome::UnderWay),
             claimed => claimed?,
         }
         let trained = self.train_as_planned(index, &record, plan).await;
         self.catalog.finish_job(job).await;
-        trained
+        trained.map(|()| TrainOutcome::Trained)
     }
 
     async fn train_as_planned(

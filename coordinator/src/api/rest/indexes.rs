@@ -10,7 +10,7 @@ use super::edge::Edge;
 use super::errors::ApiError;
 use super::openapi::Failures;
 use super::reply;
-use crate::service::IndexRef;
+use crate::service::{IndexRef, TrainOutcome};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use std::mem::take;
@@ -178,22 +178,32 @@ pub(super) async fn key(
     operation_id = "train_index_v1_indexes_train_post",
     summary = "Train an index",
     request_body = TrainRequest,
-    responses((status = 200, description = "The index is trained, or exact without.", body = SuccessReply), Failures),
+    responses((status = 200, description = "The index is trained, or exact without; the message says which.", body = SuccessReply), Failures),
     security(("APIKeyHeader" = []))
 )]
 pub(super) async fn train(
     State(edge): State<Edge>,
     AdminCall(mut call): AdminCall<TrainRequest>,
 ) -> Result<Response, ApiError> {
-    let message = format!("Index '{}' trained successfully", call.payload.index_name);
     let (name, key) = (
         take(&mut call.payload.index_name),
         take(&mut call.payload.index_key),
     );
     let index = edge.open(&call.caller, name, key).await?;
-    edge.service
+    let outcome = edge
+        .service
         .train(&call.caller, &index, call.payload.into_request()?)
         .await?;
+    let name = index.name();
+    let message = match outcome {
+        TrainOutcome::Trained => format!("Index '{name}' trained successfully"),
+        TrainOutcome::Needless => {
+            format!(
+                "Index '{name}' needs no training yet: it is small, and every query looks at all its items"
+            )
+        }
+        TrainOutcome::UnderWay => format!("Index '{name}' is being trained already"),
+    };
     Ok(reply::ok(&SuccessReply::new(message)))
 }
 
