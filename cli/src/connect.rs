@@ -3,6 +3,7 @@
 
 use crate::client::{ClientError, Endpoint};
 use clap::Args;
+use sealdex_core::SecretText;
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ impl ConnectArgs {
     /// The server, with the credential that was given, if one was.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, ConnectError> {
         let key = self.credential()?;
-        Ok(Endpoint::new(&self.url, key.as_ref().map(|key| key.as_str()))?)
+        Ok(Endpoint::new(&self.url, key.as_ref().map(SecretText::expose))?)
     }
 
     /// How long one request may take.
@@ -73,7 +74,7 @@ impl ConnectArgs {
         Duration::from_secs(self.timeout)
     }
 
-    fn credential(&self) -> Result<Option<Zeroizing<String>>, SecretError> {
+    fn credential(&self) -> Result<Option<SecretText>, SecretError> {
         let Some(path) = &self.root_key_file else {
             return Ok(variable("SEALDEX_ROOT_KEY").or_else(|| variable("SEALDEX_API_KEY")));
         };
@@ -81,19 +82,19 @@ impl ConnectArgs {
         let line = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         match line {
             "" => Err(SecretError::NotACredential(path.clone())),
-            key => Ok(Some(Zeroizing::new(key.to_owned()))),
+            key => Ok(Some(SecretText::new(key.to_owned()))),
         }
     }
 }
 
 impl IndexKeyArgs {
     /// The key that was given, in hexadecimal, if one was.
-    pub(crate) fn key(&self) -> Result<Option<Zeroizing<String>>, SecretError> {
+    pub(crate) fn key(&self) -> Result<Option<SecretText>, SecretError> {
         match &self.index_key_file {
             Some(path) => index_key(path).map(Some),
             None => variable("SEALDEX_INDEX_KEY")
                 .map(|text| {
-                    hexadecimal(text.as_bytes())
+                    hexadecimal(text.expose().as_bytes())
                         .ok_or_else(|| SecretError::NotAnIndexKey("SEALDEX_INDEX_KEY".into()))
                 })
                 .transpose(),
@@ -113,32 +114,32 @@ pub(crate) enum ConnectError {
 }
 
 /// The index key in a file, in hexadecimal.
-pub(crate) fn index_key(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+pub(crate) fn index_key(path: &Path) -> Result<SecretText, SecretError> {
     hexadecimal(&read(path)?).ok_or_else(|| SecretError::NotAnIndexKey(path.display().to_string()))
 }
 
 /// 32 bytes as 64 hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+pub(crate) fn hex(bytes: &[u8]) -> SecretText {
+    let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing to a text cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    text
+    SecretText::new(text)
 }
 
-fn hexadecimal(bytes: &[u8]) -> Option<Zeroizing<String>> {
+fn hexadecimal(bytes: &[u8]) -> Option<SecretText> {
     if bytes.len() == 32 {
         return Some(hex(bytes));
     }
     let text = std::str::from_utf8(bytes).ok()?.trim();
     let is_key = text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    is_key.then(|| Zeroizing::new(text.to_owned()))
+    is_key.then(|| SecretText::new(text.to_owned()))
 }
 
-fn variable(name: &str) -> Option<Zeroizing<String>> {
+fn variable(name: &str) -> Option<SecretText> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.map(Zeroizing::new)
+    value.map(SecretText::new)
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {

@@ -4,10 +4,10 @@ use super::error::KeysError;
 use crate::client::{ClientError, Connection, Endpoint, segment};
 use crate::connect::IndexKeyArgs;
 use hyper::header::HeaderName;
+use sealdex_core::SecretText;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// How the key of an index is held, as the server tells it.
 #[derive(Clone, Deserialize, Serialize)]
@@ -115,7 +115,7 @@ impl Api {
         &self,
         info: &KeyInfo,
         given: &IndexKeyArgs,
-    ) -> Result<Option<Zeroizing<String>>, KeysError> {
+    ) -> Result<Option<SecretText>, KeysError> {
         match info.wrapped {
             Some(_) => Ok(None),
             None => match given.key()? {

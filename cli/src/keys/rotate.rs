@@ -8,6 +8,7 @@ use super::error::KeysError;
 use super::list::table;
 use crate::connect::{IndexKeyArgs, hex, index_key};
 use clap::Args;
+use sealdex_core::SecretText;
 use serde_json::json;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -98,11 +99,11 @@ pub(super) async fn run(args: RotateArgs, mut api: Api) -> Result<Outcome, KeysE
 }
 
 /// A new key, synced to a file that only its owner can read before anything is sealed under it.
-fn make_key(path: &Path) -> Result<Zeroizing<String>, KeysError> {
+fn make_key(path: &Path) -> Result<SecretText, KeysError> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|error| KeysError::Random(error.to_string()))?;
     let key = hex(&*bytes);
-    write_new(path, &key).map_err(|cause| KeysError::NewKey {
+    write_new(path, key.expose()).map_err(|cause| KeysError::NewKey {
         path: path.to_owned(),
         cause,
     })?;

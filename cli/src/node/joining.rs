@@ -1,7 +1,7 @@
 //! Joining a deployment: asks the coordinators in turn until one lets the node in, or says for good that none will.
 
 use super::{Identified, NodeArgs, NodeError};
-use sealdex_core::{DeploymentId, NodeId};
+use sealdex_core::{DeploymentId, NodeId, SecretText};
 use sealdex_crypto::Credential;
 use sealdex_peer::{Credentials, Directory, Identity, PeerError, Registered, Role};
 use sealdex_proto::PEER_VERSION;
@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
-use zeroize::Zeroizing;
 
 /// How long one coordinator may take to answer, and the pause after all were asked.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -42,7 +41,7 @@ pub(crate) enum TokenError {
 
 /// What lets a node join.
 pub(crate) struct JoinToken {
-    text: Zeroizing<String>,
+    text: SecretText,
     compared: Credential,
 }
 
@@ -53,12 +52,12 @@ impl JoinToken {
             path: path.to_owned(),
             cause,
         })?;
-        let text = Zeroizing::new(text);
-        let text = Zeroizing::new(text.trim().to_owned());
-        if text.len() < TOKEN_BYTES_MIN {
+        let text = SecretText::new(text);
+        let text = SecretText::new(text.expose().trim().to_owned());
+        if text.expose().len() < TOKEN_BYTES_MIN {
             return Err(TokenError::TooShort(path.to_owned()));
         }
-        let compared = Credential::new(&text);
+        let compared = Credential::new(text.expose());
         Ok(Self { text, compared })
     }
 
@@ -198,7 +197,7 @@ async fn ask(
 ) -> Result<Result<JoinReply, PeerError>, NodeError> {
     let request = JoinRequest {
         version: PEER_VERSION,
-        token: token.text.as_bytes().to_vec().into(),
+        token: token.text.expose().as_bytes().to_vec().into(),
         address: args.advertised(),
         zone: args.zone.clone(),
         install: install.to_vec().into(),

@@ -4,6 +4,7 @@ use crate::connect::hex;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sealdex_canary::Scanner;
+use sealdex_core::SecretText;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -34,7 +35,7 @@ pub(super) struct Canaries {
     pub(super) query: Vec<f32>,
     /// Stands in no item, but in a filter.
     pub(super) operand: String,
-    pub(super) index_key: Zeroizing<String>,
+    pub(super) index_key: SecretText,
     key_bytes: Zeroizing<Vec<u8>>,
     pub(super) index_name: String,
 }

@@ -210,7 +210,7 @@ impl Life {
 
     async fn call(&mut self, route: &str, mut body: Value) -> Result<Value, ClientError> {
         body["index_name"] = json!(self.canaries.index_name);
-        body["index_key"] = json!(self.canaries.index_key.as_str());
+        body["index_key"] = json!(self.canaries.index_key.expose());
         let path = format!("/v1/{route}");
         let answer = self.connection.post(&path, body.to_string().into()).await?;
         serde_json::from_slice(&answer).map_err(|source| ClientError::Reply { path, source })

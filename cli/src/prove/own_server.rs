@@ -5,12 +5,12 @@ use super::canaries::Random;
 use super::error::ProveError;
 use super::planted::scratch_folder;
 use crate::client::Endpoint;
+use sealdex_core::SecretText;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use zeroize::Zeroizing;
 
 /// Opening an empty directory takes well under a second; a loaded machine may be many times slower.
 const START_TIME_MAX: Duration = Duration::from_secs(120);
@@ -23,7 +23,7 @@ const SAID_BYTES: usize = 2_000;
 
 pub(super) struct OwnServer {
     folder: PathBuf,
-    root_key: Zeroizing<String>,
+    root_key: SecretText,
     running: Option<Running>,
 }
 
@@ -37,7 +37,7 @@ impl OwnServer {
         let folder = scratch_folder("sealdex-prove")?;
         let mut server = Self {
             folder,
-            root_key: Zeroizing::new(Random.text()?),
+            root_key: SecretText::new(Random.text()?),
             running: None,
         };
         std::fs::create_dir(server.data())?;
@@ -69,7 +69,7 @@ impl OwnServer {
                 std::env::vars_os()
                     .filter(|(name, _)| ["PATH", "HOME", "TMPDIR"].iter().any(|kept| name == *kept)),
             )
-            .env("SEALDEX_ROOT_KEY", self.root_key.as_str())
+            .env("SEALDEX_ROOT_KEY", self.root_key.expose())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -99,7 +99,7 @@ impl OwnServer {
     /// A client's way to it.
     pub(super) fn endpoint(&self) -> Result<Endpoint, ProveError> {
         let url = self.running.as_ref().map_or("", |running| &running.url);
-        Ok(Endpoint::new(url, Some(&self.root_key))?)
+        Ok(Endpoint::new(url, Some(self.root_key.expose()))?)
     }
 
     pub(super) fn data(&self) -> PathBuf {
@@ -111,7 +111,7 @@ impl OwnServer {
     }
 
     pub(super) fn root_key(&self) -> &str {
-        &self.root_key
+        self.root_key.expose()
     }
 
     /// Ends it as a crash would.

@@ -82,8 +82,8 @@ impl Access {
     pub(crate) fn authenticator(&self, failed_attempts_max: u32) -> Authenticator {
         match self {
             Access::Open => Authenticator::open(),
-            Access::ApiKey(named) => Authenticator::api_key(&named.key, failed_attempts_max),
-            Access::Root(named) => Authenticator::rbac(&named.key, failed_attempts_max),
+            Access::ApiKey(named) => Authenticator::api_key(named.key.expose(), failed_attempts_max),
+            Access::Root(named) => Authenticator::rbac(named.key.expose(), failed_attempts_max),
         }
     }
 }

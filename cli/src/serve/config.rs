@@ -4,12 +4,13 @@
 
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
 use sealdex_coordinator::adapters::registry::{ConfigError, ConfigFile, Registry, Variables};
+use sealdex_core::SecretText;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 /// What was configured beside the command line. May hold the root key, so it cannot be printed.
 #[derive(Default)]
 pub(crate) struct Config {
+    folder: PathBuf,
     path: Option<PathBuf>,
     file: ConfigFile,
 }
@@ -58,13 +59,13 @@ pub(crate) struct Credentials {
 /// A key, and the setting that it stands under.
 pub(crate) struct Named {
     pub(crate) name: String,
-    pub(crate) key: Zeroizing<String>,
+    pub(crate) key: SecretText,
 }
 
 /// A setting that has a value.
 struct Found {
     name: String,
-    text: Zeroizing<String>,
+    text: SecretText,
     /// Where in the file, if not in the environment.
     line: Option<u64>,
 }
@@ -73,18 +74,18 @@ impl Config {
     /// Reads the file that the environment names, or the first of the usual ones in or under `folder` that is there.
     pub(crate) fn load(folder: &Path, variables: Variables<'_>) -> Result<Self, LoadError> {
         let named = NAMING.iter().find_map(|name| of_environment(variables, name));
-        let usual = || {
-            USUAL
-                .iter()
-                .map(|path| folder.join(path))
-                .find(|path| path.is_file())
-        };
-        let path = named.map(|path| folder.join(path.as_str())).or_else(usual);
+        let path = named
+            .map(|path| folder.join(path.as_str()))
+            .or_else(|| usual_in(folder));
         let file = match &path {
             Some(path) => ConfigFile::read(path, variables)?,
             None => ConfigFile::default(),
         };
-        let config = Self { path, file };
+        let config = Self {
+            folder: folder.to_owned(),
+            path,
+            file,
+        };
         match config.found(&TLS, variables).into_iter().next() {
             None => Ok(config),
             Some(found) => Err(LoadError::Tls {
@@ -94,9 +95,15 @@ impl Config {
         }
     }
 
-    /// The file that was read, to be read again on a reload.
+    /// The file that was read.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// Tells what to read on a reload: the file that was read at the start, else the first of the usual ones that is there by then.
+    pub(crate) fn reloads(&self) -> impl Fn() -> Option<PathBuf> + use<> {
+        let (path, folder) = (self.path.clone(), self.folder.clone());
+        move || path.clone().or_else(|| usual_in(&folder))
     }
 
     /// The key registry.
@@ -115,7 +122,7 @@ impl Config {
         };
         let wanted = self.found(&REQUIRE_API_KEY, variables).into_iter().next();
         let wanted = wanted.map(|found| {
-            truth(&found.text).map_err(|reason| LoadError::Value {
+            truth(found.text.expose()).map_err(|reason| LoadError::Value {
                 place: self.place(&found),
                 name: found.name.clone(),
                 reason: reason.to_owned(),
@@ -161,7 +168,7 @@ impl Config {
         };
         let theirs = THEIRS.iter().find(|theirs| theirs.name == found.name);
         let read = theirs.map_or(as_it_stands as Read, |theirs| theirs.read);
-        let Some(value) = read(&found.text).map_err(|reason| wrong(reason.to_owned()))? else {
+        let Some(value) = read(found.text.expose()).map_err(|reason| wrong(reason.to_owned()))? else {
             return Ok(None);
         };
         if matches!(option.get_action(), ArgAction::SetTrue) {
@@ -193,7 +200,7 @@ impl Config {
             let setting = self.file.service.get(name)?;
             Some(Found {
                 name: (*name).to_owned(),
-                text: setting.text.clone(),
+                text: SecretText::new(setting.text.expose().to_owned()),
                 line: Some(setting.line),
             })
         });
@@ -209,10 +216,10 @@ impl Config {
 }
 
 /// An empty variable counts as none.
-fn of_environment(variables: Variables<'_>, name: &str) -> Option<Zeroizing<String>> {
+fn of_environment(variables: Variables<'_>, name: &str) -> Option<SecretText> {
     variables(name)
         .filter(|value| !value.is_empty())
-        .map(Zeroizing::new)
+        .map(SecretText::new)
 }
 
 /// What the text of a setting says to its option, if anything.
@@ -280,6 +287,12 @@ fn path(text: &str) -> Result<Option<String>, &'static str> {
 }
 
 const NAMING: [&str; 2] = ["SEALDEX_CONFIG_FILE", "CYBORGDB_CONFIG_FILE"];
+
+/// The first of the usual files that is there, in or under `folder`.
+fn usual_in(folder: &Path) -> Option<PathBuf> {
+    let paths = USUAL.iter().map(|path| folder.join(path));
+    paths.into_iter().find(|path| path.is_file())
+}
 
 const USUAL: [&str; 6] = [
     "sealdex.yaml",

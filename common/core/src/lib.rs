@@ -7,6 +7,7 @@ mod error;
 mod ids;
 pub mod limits;
 mod placement;
+mod secret_text;
 mod units;
 
 pub use error::ErrorCode;
@@ -15,4 +16,5 @@ pub use ids::{
     NodeId, Op, PartitionId, UserId, UserIdError,
 };
 pub use placement::Placement;
+pub use secret_text::SecretText;
 pub use units::{Dimension, Metric, Precision, UnitError};

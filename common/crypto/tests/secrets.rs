@@ -103,6 +103,24 @@ fn every_type_is_judged() {
     assert_eq!(exported, judged);
 }
 
+/// The programs that must not compile leave no secret out.
+#[test]
+fn every_secret_is_misused() {
+    for program in [
+        include_str!("compile_fail/debug_a_secret.rs"),
+        include_str!("compile_fail/display_a_secret.rs"),
+        include_str!("compile_fail/clone_a_secret.rs"),
+        include_str!("compile_fail/serialize_a_secret.rs"),
+        include_str!("compile_fail/compare_secrets.rs"),
+    ] {
+        let misused: BTreeSet<&str> = program
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("of::<")?.strip_suffix(">();"))
+            .collect();
+        assert_eq!(misused, SECRETS.iter().copied().collect());
+    }
+}
+
 /// The same from a user's side: each of these programs is refused for the reason beside it.
 #[test]
 fn misuse_does_not_compile() {

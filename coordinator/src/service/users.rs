@@ -6,7 +6,7 @@ use super::{IndexRef, Service, ServiceError};
 use crate::adapters::CatalogError;
 use crate::auth::{Authenticator, Caller, Forbidden};
 use crate::domain::{Command, IndexRecord, Rejection, UserRecord};
-use sealdex_core::UserId;
+use sealdex_core::{SecretText, UserId};
 use std::sync::Arc;
 
 /// A new user of an index.
@@ -22,7 +22,7 @@ pub struct CreatedUser {
     /// Who it is.
     pub id: UserId,
     /// What they send as `X-API-Key`.
-    pub token: String,
+    pub token: SecretText,
 }
 
 /// A user and what they may do.
@@ -66,7 +66,7 @@ impl Service {
         }
         Ok(CreatedUser {
             id,
-            token: token.reveal(),
+            token: SecretText::new(token.reveal()),
         })
     }
 

@@ -13,8 +13,11 @@ fn main() {
     of::<InboxOpener>();
     of::<IndexKey>();
     of::<LabelKeys>();
+    of::<Lease>();
+    of::<LeaseKeyPair>();
     of::<LocalWrapKey>();
     of::<ReadCap>();
+    of::<SessionKey>();
     of::<TokenAuthority>();
     of::<UserToken>();
     of::<WriteCap>();

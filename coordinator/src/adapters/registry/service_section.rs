@@ -4,11 +4,11 @@
 use super::Variables;
 use super::expand::expand;
 use super::file::ConfigFault;
+use sealdex_core::SecretText;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 use std::fmt;
-use zeroize::Zeroizing;
 
 /// The peer's names that mean something to us. All names that begin with `SEALDEX_` are read as well; others are ignored.
 pub const SERVICE_NAMES: [&str; 10] = [
@@ -31,7 +31,7 @@ pub struct ServiceSection(BTreeMap<String, Setting>);
 /// One value, its variables replaced.
 pub struct Setting {
     /// The value.
-    pub text: Zeroizing<String>,
+    pub text: SecretText,
     /// Where it stands.
     pub line: u64,
 }
@@ -51,9 +51,10 @@ impl ServiceSection {
         let mut settings = BTreeMap::new();
         for (name, value) in written.0 {
             let line = value.referenced.line();
-            let text = expand(&value.value, variables).map_err(|unset| ConfigFault::unset(line, unset))?;
+            let text =
+                expand(value.value.expose(), variables).map_err(|unset| ConfigFault::unset(line, unset))?;
             if !text.is_empty() {
-                let text = Zeroizing::new(text);
+                let text = SecretText::new(text);
                 settings.insert(name, Setting { text, line });
             }
         }
@@ -63,7 +64,7 @@ impl ServiceSection {
 
 /// The section as it is parsed: values that are read as the text they are written as, `0017` as `0017`.
 #[derive(Default)]
-pub(super) struct Written(BTreeMap<String, Spanned<Zeroizing<String>>>);
+pub(super) struct Written(BTreeMap<String, Spanned<SecretText>>);
 
 impl<'de> Deserialize<'de> for Written {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -88,7 +89,7 @@ impl<'de> Deserialize<'de> for Written {
                         map.next_value::<IgnoredAny>()?;
                     } else if let Some(value) = map.next_value::<Option<Spanned<String>>>()? {
                         let at = (value.referenced, value.defined);
-                        values.insert(name, Spanned::new(Zeroizing::new(value.value), at.0, at.1));
+                        values.insert(name, Spanned::new(SecretText::new(value.value), at.0, at.1));
                     }
                 }
                 Ok(Written(values))

@@ -137,7 +137,7 @@ service:
     let value = |name| {
         service
             .get(name)
-            .map(|setting| (setting.text.as_str(), setting.line))
+            .map(|setting| (setting.text.expose(), setting.line))
     };
     assert_eq!(value("PORT"), Some(("8443", 3)));
     assert_eq!(value("CYBORGDB_SERVICE_ROOT_KEY"), Some(("0012e3", 4)));

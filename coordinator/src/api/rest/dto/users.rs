@@ -69,7 +69,7 @@ impl From<CreatedUser> for CreateUserResponse {
     fn from(made: CreatedUser) -> Self {
         Self {
             user_id: made.id.to_string(),
-            api_key: made.token,
+            api_key: made.token.expose().to_owned(),
         }
     }
 }
