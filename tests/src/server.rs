@@ -63,6 +63,11 @@ impl Home {
         self.folder.path().join("data")
     }
 
+    /// Where servers are started.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What all servers of this place wrote to their outputs.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("server.log")
@@ -108,6 +113,8 @@ impl Home {
                 "--data-dir",
             ])
             .arg(self.data())
+            // Its configuration would be looked for there.
+            .current_dir(self.folder.path())
             .env_clear()
             .envs(std::env::vars().filter(|(name, _)| PASSED_ON.contains(&name.as_str())))
             .envs(self.variables.iter().cloned())

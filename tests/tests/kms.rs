@@ -196,6 +196,18 @@ async fn users_of_an_index_of_a_slot_work_until_its_key_is_pulled() {
     let upsert = json!({"index_name": "movies", "items": [{"id": "c", "vector": [9, 9]}]});
     assert_eq!(post(&token, "vectors/upsert", upsert).await.0, 200);
     assert_eq!(query(&token, json!({"index_name": "movies"})).await.0, 200);
+    let (status, said) = query(&token, json!({"index_name": "movies", "index_key": KEY})).await;
+    assert!(
+        status == 400 && said["detail"].as_str().unwrap().contains("KMS-backed"),
+        "{said}"
+    );
+    let leaver = post(&root, "indexes/movies/users", json!({"permissions": ["read"]}))
+        .await
+        .1;
+    let leavers = server
+        .http
+        .with_header("x-api-key", leaver["api_key"].as_str().unwrap());
+    assert_eq!(query(&leavers, json!({"index_name": "movies"})).await.0, 200);
 
     made(&root, "other", "one").await;
     let foreign = post(&root, "indexes/other/users", json!({"permissions": ["read"]})).await;
@@ -218,6 +230,13 @@ async fn users_of_an_index_of_a_slot_work_until_its_key_is_pulled() {
         status, 403,
         "a stranger does not learn that the key is gone: {said}"
     );
+    let path = format!("/v1/indexes/movies/users/{}", leaver["user_id"].as_str().unwrap());
+    let revoked = root.send(Method::DELETE, &path, Vec::new().into()).await;
+    assert_eq!(
+        revoked.unwrap().status,
+        204,
+        "nobody waits for a KMS to shut somebody out"
+    );
     fs::write(&key, [9; 32]).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(
@@ -237,6 +256,7 @@ async fn users_of_an_index_of_a_slot_work_until_its_key_is_pulled() {
         200,
         "it came back"
     );
+    assert_eq!(query(&leavers, json!({"index_name": "movies"})).await.0, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,6 +304,20 @@ async fn the_registry_is_read_again_on_a_hangup_and_a_bad_one_is_not_put_in_forc
     );
     let left = root.get("/v1/indexes/list").await.unwrap().ok();
     assert_eq!(left, json!({"indexes": ["second"]}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_registry_is_read_on_a_hangup() {
+    let mut registered = Registered::new(&["one"], 0);
+    registered.home = Home::new().with_variable("SEALDEX_ROOT_KEY", ROOT);
+    let (server, root) = registered.start().await;
+    let body = json!({"index_name": "movies", "kms_name": "one"});
+    assert_eq!(post(&root, "indexes/create", body).await.0, 400);
+    hangup(&server, &registered, "there is no configuration file").await;
+    let usual = registered.home.folder().join("sealdex.yaml");
+    fs::copy(registered.folder.path().join("sealdex.yaml"), usual).unwrap();
+    hangup(&server, &registered, "key registry reloaded").await;
+    made(&root, "movies", "one").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

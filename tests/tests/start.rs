@@ -27,6 +27,31 @@ async fn a_second_server_on_the_same_data_is_told_what_to_do() {
     home.start().await.stop().await;
 }
 
+/// Nobody serves everybody by accident.
+#[test]
+fn an_open_server_does_not_listen_beyond_this_machine() {
+    for (host, root) in [("0.0.0.0", None), ("::", None), ("0.0.0.0", Some(""))] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new(sealdex_tests::server::binary());
+        command.args(["serve", "--host", host, "--port", "0", "--data-dir"]);
+        command.arg(folder.path()).current_dir(folder.path()).env_clear();
+        if let Some(key) = root {
+            command.env("SEALDEX_ROOT_KEY", key);
+        }
+        let ended = command.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success(), "{host}: {said}");
+        assert!(said.contains("SEALDEX_ROOT_KEY"), "{host}: {said}");
+        if root.is_none() {
+            assert!(said.contains("--open-to-network"), "{host}: {said}");
+        }
+        assert!(
+            files_under(folder.path()).unwrap().is_empty(),
+            "nothing was begun"
+        );
+    }
+}
+
 /// RocksDB's reader once spun for ever on such a record: the start neither ended nor said anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_with_a_record_of_a_type_that_was_never_written_is_refused() {

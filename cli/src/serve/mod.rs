@@ -48,8 +48,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "SEALDEX_PORT", default_value_t = 8000)]
     pub(crate) port: u16,
 
-    /// Seconds that an index key which a KMS unwrapped is used before the KMS is asked again; 0 asks every time
-    #[arg(long, env = "SEALDEX_KEY_CACHE_SECONDS", default_value_t = 60)]
+    /// Seconds, at most 60, that an index key which a KMS unwrapped is used before the KMS is asked again; 0 asks every time
+    #[arg(long, env = "SEALDEX_KEY_CACHE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=60))]
     key_cache_seconds: u64,
 
     /// Wrong API keys looked at per address and minute before the next is refused unseen, and wrong keys of an index likewise; 0 looks
@@ -292,11 +292,13 @@ async fn serve(
 /// Reads the key registry again whenever the process gets a SIGHUP.
 pub(crate) fn reload_on_hangup(key_ring: Arc<KeyRing>, config: &Config) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let path = config.path().map(Path::to_owned);
+    let file = config.reloads();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            match path.clone() {
-                None => tracing::warn!("nothing to reload: no configuration file was read at the start"),
+            match file() {
+                None => tracing::warn!(
+                    "nothing to reload: there is no configuration file; write sealdex.yaml in the folder that the server was started in, or start it with SEALDEX_CONFIG_FILE"
+                ),
                 Some(path) => {
                     let key_ring = key_ring.clone();
                     // It logs what came of it.

@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use sealdex_core::{ErrorCode, IndexId};
 use sealdex_crypto::IndexKey;
+use std::time::Duration;
 
 /// One key that wraps index keys. An implementation answers in bounded time and repeats a call a bounded number of times.
 #[async_trait]
@@ -99,6 +100,19 @@ pub enum KmsFault {
 }
 
 impl KmsError {
+    /// For how long the provider need not be asked again; not at all for faults that are found without asking it.
+    pub(crate) fn lasts(&self) -> Duration {
+        match self.fault {
+            KmsFault::NoSuchSlot | KmsFault::Misconfigured(_) => Duration::ZERO,
+            KmsFault::KeyNotFound
+            | KmsFault::AccessDenied
+            | KmsFault::WrongKey
+            | KmsFault::Disabled
+            | KmsFault::Throttled { .. }
+            | KmsFault::Unreachable { .. } => Duration::from_secs(1),
+        }
+    }
+
     /// What is wrong with `slot`.
     pub fn new(slot: impl Into<String>, fault: KmsFault) -> Self {
         Self {

@@ -33,10 +33,10 @@ impl Service {
             (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
             (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length("index_key", bytes)),
             (KeySource::Client, KeyInput::Absent) => Err(missing(&record.name)),
-            (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
-                Err(unwelcome(&record.name))
+            (KeySource::Kms(_), sent) => {
+                check_welcome(record, &sent)?;
+                self.unwrapped(record).await
             }
-            (KeySource::Kms(_), KeyInput::Absent) => self.unwrapped(record).await,
         }
     }
 
@@ -60,6 +60,23 @@ impl Service {
         }
         self.resume_with(record, &key)?;
         Ok(key)
+    }
+
+    /// Whoever takes something away from an index shows the key that its owner holds. A KMS is not asked, for its key may be gone: there
+    /// the right to administer is enough.
+    pub(crate) async fn check_owner(
+        self: &Arc<Self>,
+        caller: &Caller,
+        record: &IndexRecord,
+        sent: KeyInput,
+    ) -> Result<(), ServiceError> {
+        match (&record.key.source, sent) {
+            (KeySource::Kms(_), KeyInput::Absent) => Ok(()),
+            (_, sent) => {
+                let key = self.callers_key(caller, record, sent).await?;
+                self.custodian.verify(record, &key)
+            }
+        }
     }
 
     /// Takes note that a caller has given an index the key that opens it from now on: they are no guesser when they send it.
@@ -221,10 +238,15 @@ fn source_of(caller: &Caller, index: IndexId) -> Option<(IndexId, IpAddr)> {
     caller.address().map(|address| (index, address))
 }
 
-fn unwelcome(name: &str) -> ServiceError {
-    ServiceError::invalid(format!(
-        "Index '{name}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it."
-    ))
+/// Nobody sends a key for an index whose key a KMS keeps.
+pub(super) fn check_welcome(record: &IndexRecord, sent: &KeyInput) -> Result<(), ServiceError> {
+    match (&record.key.source, sent) {
+        (KeySource::Client, _) | (_, KeyInput::Absent) => Ok(()),
+        (KeySource::Kms(_), _) => Err(ServiceError::invalid(format!(
+            "Index '{}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it.",
+            record.name
+        ))),
+    }
 }
 
 fn missing(name: &str) -> ServiceError {

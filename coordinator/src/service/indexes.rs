@@ -1,11 +1,11 @@
 //! Making, finding, describing and deleting indexes.
 
 use super::custodian::{Opened, Outdated, not_a_user};
-use super::index_keys::wrong_length;
+use super::index_keys::{check_welcome, wrong_length};
 use super::requests::KeyInput;
 use super::{CreateIndex, Description, IndexRef, OpenIndex, Service, ServiceError};
 use crate::auth::Caller;
-use crate::domain::{Command, GenerationRecord, IndexRecord, KeySource};
+use crate::domain::{Command, GenerationRecord, IndexRecord};
 use sealdex_core::{ErrorCode, Generation, IndexId, limits};
 use sealdex_crypto::{IndexKey, random_u64};
 use sealdex_telemetry::{Stage, stage};
@@ -98,11 +98,12 @@ impl Service {
         self.catalog.catch_up().await?;
         let record = self.catalog.get(&index.name);
         if let Some(token) = caller.token() {
-            // To a user, an index that is not there is like one that is not theirs; a key they send is not looked at.
+            // To a user, an index that is not there is like one that is not theirs. A key of its owner's is not looked at.
             let record = record.ok_or_else(not_a_user)?;
             let opened = self.open_latest(record, not_a_user, |record| {
                 self.custodian.open_as_user(record, token)
             })?;
+            check_welcome(&opened.record, &index.key)?;
             // After that: a stranger's request must not reach the KMS, nor learn how it answers.
             self.check_key_is_live(&opened.record).await?;
             return Ok(opened);
@@ -169,13 +170,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         caller.require_admin()?;
         let record = self.named(&index.name).await?;
-        match (&record.key.source, index.key) {
-            (KeySource::Kms(_), KeyInput::Absent) => {}
-            (_, sent) => {
-                let key = self.callers_key(caller, &record, sent).await?;
-                self.custodian.verify(&record, &key)?;
-            }
-        }
+        self.check_owner(caller, &record, index.key).await?;
         let (name, id) = (record.name.clone(), record.id);
         self.catalog.change(Command::Delete { name, id }).await?;
         self.rotations.forget(id);

@@ -18,6 +18,7 @@ pub struct KeyCache<E> {
     entries: Arc<Mutex<Entries<E>>>,
     clock: Clock,
     lifetime: Duration,
+    failure_lasts: fn(&E) -> Duration,
 }
 
 type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
@@ -32,16 +33,17 @@ struct Entries<E> {
 enum Entry<E> {
     Loading { load: u64, shared: WeakShared<Load<E>> },
     Open { key: Arc<IndexKey>, until: Instant },
+    Failed { error: E, until: Instant },
 }
 
 impl<E: Clone + Send + Sync + 'static> KeyCache<E> {
-    /// A cache that keeps a key for `lifetime` after its load began. With none, it only lets those who ask at the same time
-    /// share one load.
-    pub fn new(lifetime: Duration) -> Self {
-        Self::with_clock(lifetime, Arc::new(Instant::now))
+    /// A cache that keeps a key for `lifetime` after its load began, and a failure for as long as it lasts, but no longer. With no
+    /// lifetime, it only lets those who ask at the same time share one load.
+    pub fn new(lifetime: Duration, failure_lasts: fn(&E) -> Duration) -> Self {
+        Self::with_clock(lifetime, failure_lasts, Arc::new(Instant::now))
     }
 
-    fn with_clock(lifetime: Duration, clock: Clock) -> Self {
+    fn with_clock(lifetime: Duration, failure_lasts: fn(&E) -> Duration, clock: Clock) -> Self {
         let entries = Entries {
             by_index: HashMap::new(),
             loads_begun: 0,
@@ -50,11 +52,12 @@ impl<E: Clone + Send + Sync + 'static> KeyCache<E> {
             entries: Arc::new(Mutex::new(entries)),
             clock,
             lifetime,
+            failure_lasts,
         }
     }
 
     /// The key of `index`: as kept, or from the load under way, or from `load`, which runs if there is neither. An error is told
-    /// to those who wait and then forgotten.
+    /// to those who wait, and to those who come while it lasts: a provider that fails is not asked once for each request.
     pub async fn get_or_load<F>(&self, index: IndexId, load: impl FnOnce() -> F) -> Outcome<E>
     where
         F: Future<Output = Outcome<E>> + Send + 'static,
@@ -64,6 +67,7 @@ impl<E: Clone + Send + Sync + 'static> KeyCache<E> {
             let mut entries = self.entries.lock();
             match entries.by_index.get(&index) {
                 Some(Entry::Open { key, until }) if now < *until => return Ok(key.clone()),
+                Some(Entry::Failed { error, until }) if now < *until => return Err(error.clone()),
                 Some(Entry::Loading { shared, .. }) => shared.upgrade(),
                 _ => None,
             }
@@ -92,11 +96,16 @@ impl<E: Clone + Send + Sync + 'static> KeyCache<E> {
         entries.drop_old(now);
         entries.loads_begun += 1;
         let load = entries.loads_begun;
-        let until = now + self.lifetime;
         let (all, clock) = (self.entries.clone(), self.clock.clone());
+        let (lifetime, failure_lasts) = (self.lifetime, self.failure_lasts);
         let settled = async move {
             let outcome = loading.await;
-            all.lock().settle(index, load, &outcome, until, clock());
+            let ended = clock();
+            let until = match &outcome {
+                Ok(_) => now + lifetime,
+                Err(error) => ended + failure_lasts(error).min(lifetime),
+            };
+            all.lock().settle(index, load, &outcome, until, ended);
             outcome
         };
         let shared = settled.boxed().shared();
@@ -108,34 +117,36 @@ impl<E: Clone + Send + Sync + 'static> KeyCache<E> {
     }
 }
 
-impl<E> Entries<E> {
+impl<E: Clone> Entries<E> {
     /// Keeps what a load brought, if the entry is still that load's.
     fn settle(&mut self, index: IndexId, of: u64, outcome: &Outcome<E>, until: Instant, now: Instant) {
         if !matches!(self.by_index.get(&index), Some(Entry::Loading { load, .. }) if *load == of) {
             return;
         }
         self.by_index.remove(&index);
-        let Ok(key) = outcome else { return };
         if now >= until {
             return;
         }
         self.make_room(now);
-        let key = key.clone();
-        self.by_index.insert(index, Entry::Open { key, until });
+        let entry = match outcome.clone() {
+            Ok(key) => Entry::Open { key, until },
+            Err(error) => Entry::Failed { error, until },
+        };
+        self.by_index.insert(index, entry);
     }
 
     fn drop_old(&mut self, now: Instant) {
         self.by_index.retain(|_, entry| match entry {
             Entry::Loading { shared, .. } => shared.upgrade().is_some(),
-            Entry::Open { until, .. } => now < *until,
+            Entry::Open { until, .. } | Entry::Failed { until, .. } => now < *until,
         });
     }
 
-    /// Drops the keys that have the least time left.
+    /// Drops what has the least time left.
     fn make_room(&mut self, now: Instant) {
         self.drop_old(now);
         let open = |(index, entry): (&IndexId, &Entry<E>)| match entry {
-            Entry::Open { until, .. } => Some((*until, *index)),
+            Entry::Open { until, .. } | Entry::Failed { until, .. } => Some((*until, *index)),
             Entry::Loading { .. } => None,
         };
         let mut all: Vec<_> = self.by_index.iter().filter_map(open).collect();
@@ -149,7 +160,7 @@ impl<E> Entries<E> {
     }
 }
 
-/// Keys kept at a time.
+/// Keys and failures kept at a time.
 const KEYS_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Service {
             promoter: Promoter::default(),
             rotations: Rotations::default(),
             lookout,
-            opened_keys: KeyCache::new(settings.key_cache),
+            opened_keys: KeyCache::new(settings.key_cache, KmsError::lasts),
             key_attempts: Attempts::new(settings.failed_attempts_max),
             key_ring,
             settings,

@@ -6,6 +6,11 @@ use tokio::sync::{Notify, oneshot};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How long a failure lasts.
+fn lasts(error: &&'static str) -> Duration {
+    Duration::from_secs(if *error == "busy" { 2 } else { 0 })
+}
+
 /// A cache whose clock the test moves.
 struct Bench {
     cache: Arc<KeyCache<&'static str>>,
@@ -19,7 +24,7 @@ impl Bench {
         let (start, passed) = (Instant::now(), seconds.clone());
         let clock = move || start + Duration::from_secs(passed.load(Ordering::Relaxed));
         Self {
-            cache: Arc::new(KeyCache::with_clock(lifetime, Arc::new(clock))),
+            cache: Arc::new(KeyCache::with_clock(lifetime, lasts, Arc::new(clock))),
             seconds,
             loads: Arc::default(),
         }
@@ -121,6 +126,27 @@ async fn a_failed_load_is_told_and_forgotten() {
     bench.wait(60);
     assert_eq!(bench.ask(1, Err("down")).await, Err("down"));
     assert_eq!(bench.ask(1, Ok(2)).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_failure_that_lasts_is_told_without_another_load() {
+    let bench = Bench::new(MINUTE);
+    for _ in 0..5 {
+        assert_eq!(bench.ask(1, Err("busy")).await, Err("busy"));
+    }
+    assert_eq!(bench.loads(), 1);
+    assert_eq!(bench.ask(2, Ok(2)).await, Ok(2), "another index");
+    bench.wait(2);
+    assert_eq!(bench.ask(1, Ok(1)).await, Ok(1));
+    bench.wait(60);
+    assert_eq!(bench.ask(1, Err("busy")).await, Err("busy"));
+    bench.cache.forget(IndexId(1));
+    assert_eq!(bench.ask(1, Ok(3)).await, Ok(3));
+    let never = Bench::new(Duration::ZERO);
+    for loads in 1..4 {
+        assert_eq!(never.ask(1, Err("busy")).await, Err("busy"));
+        assert_eq!(never.loads(), loads, "who keeps nothing keeps no failure");
+    }
 }
 
 #[tokio::test]
