@@ -65,8 +65,8 @@ const UNREACHABLE: [(&str, &[&str]); 5] = [
     ("sealdex-proto", &["tokio", "rocksdb", "aes-gcm", "aws-lc-rs"]),
 ];
 
-/// The only places that may write `unsafe`: SIMD kernels and memory locking.
-const UNSAFE_ALLOWED: [&str; 2] = ["common/index/src/kernel/", "common/crypto/src/locked.rs"];
+/// The only place that may write `unsafe`: the SIMD kernels.
+const UNSAFE_ALLOWED: [&str; 1] = ["common/index/src/kernel/"];
 
 /// This file, which must spell what it looks for.
 const THIS: &str = "tests/tests/architecture.rs";

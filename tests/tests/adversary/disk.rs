@@ -4,7 +4,7 @@ use crate::deployment::{Deployment, KEY, PARTITIONS, User};
 use crate::files::Files;
 use prost::Message;
 use sealdex_coordinator::domain::{IndexRecord, UserRecord};
-use sealdex_core::{KeyEpoch, PartitionId, Placement};
+use sealdex_core::{ItemLabel, KeyEpoch, PartitionId, Placement};
 use sealdex_crypto::{
     BatchContext, BatchSigner, Bundle, DataKeys, IndexKey, ReadCap, ReadGrant, WriteCap, WriteGrant,
 };
@@ -14,7 +14,7 @@ use sealdex_proto::partition::{
     AppendBlocks, CommitItems, DeleteItems, Entry, PutBlobs, ReplaceBlocks, entry,
 };
 use sealdex_shard::Node;
-use sealdex_tests::scanner::files_under;
+use sealdex_tests::scanner::{Scanner, files_under};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -111,25 +111,41 @@ fn sign(signer: &BatchSigner, record: &IndexRecord, partition: PartitionId, entr
     signer.sign(&context, &entry.encode_to_vec())
 }
 
-/// Every run of 64 bytes in every file: if a signature that fits is lying about, it is among them.
-fn runs_of_64(folder: &Path) -> impl Iterator<Item = [u8; 64]> {
-    let files: Vec<Vec<u8>> = files_under(folder)
-        .unwrap()
-        .iter()
-        .map(|file| std::fs::read(file).unwrap())
-        .collect();
-    files.into_iter().flat_map(|bytes| {
-        let runs: Vec<[u8; 64]> = bytes
-            .windows(64)
-            .step_by(RUN_STEP)
-            .map(|run| run.try_into().unwrap())
-            .collect();
-        runs
-    })
+/// Every run of 64 bytes around each place in any file where these bytes are: if what was written there was stored with its signature, that
+/// is among them.
+fn runs_around(folder: &Path, bytes: &[u8]) -> Vec<[u8; 64]> {
+    let mut runs = Vec::new();
+    for file in files_under(folder).unwrap() {
+        let file = std::fs::read(file).unwrap();
+        let places = file.windows(bytes.len()).enumerate();
+        for (at, _) in places.filter(|(_, here)| *here == bytes) {
+            let around = &file[at.saturating_sub(AROUND)..file.len().min(at + bytes.len() + AROUND)];
+            runs.extend(around.windows(64).map(|run| <[u8; 64]>::try_from(run).unwrap()));
+        }
+    }
+    runs
 }
 
-/// Runs that are tried; all would take minutes.
-const RUN_STEP: usize = 997;
+const AROUND: usize = 2_048;
+
+/// A batch that a writer signs and a shard takes; it deletes what is not there.
+async fn applied(data: &Path, user: &User) -> (Entry, [u8; 64]) {
+    let files = Files::open(data).await;
+    let record = files.get("mine").unwrap();
+    let grant = write_grant(&user.record(&record));
+    let cap = user
+        .token()
+        .open_write(&grant, record.id, record.key.epoch)
+        .unwrap();
+    let label = cap.labels().item("never written");
+    let batch = batches(&record, label.as_bytes()).swap_remove(0);
+    let home = Placement::new(PARTITIONS).of_item(&label);
+    let signature = sign(&cap.signer(), &record, home, &batch);
+    let taken = files.node.propose(home, batch.clone(), Some(signature)).await;
+    assert!(taken.is_ok());
+    files.stop().await;
+    (batch, signature)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() {
@@ -139,6 +155,7 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
     let elsewhere = User::new(&server, "other", &["read", "write"]).await;
     server.stop().await;
     let data = deployment.home.data();
+    let (written, signature) = applied(&data, &writer).await;
     let copy = copy_of(&data);
 
     let catalog = Files::open(copy.path()).await;
@@ -190,11 +207,26 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
             assert_eq!(refused.err(), Some(ShardError::NotSigned));
         }
     }
-    let delete = &batches(&record, label.as_bytes())[0];
-    for found in runs_of_64(copy.path()) {
-        let refused = node.propose(home, delete.clone(), Some(found)).await;
+    // What was signed and taken lies on the disk, its signature does not: nobody has it taken again.
+    let Some(entry::Command::DeleteItems(deleted)) = &written.command else {
+        panic!("what was written is not what is tried again");
+    };
+    let (written_home, deleted) = (Placement::new(PARTITIONS), &deleted.labels[0]);
+    let written_home = written_home.of_item(&ItemLabel(deleted[..].try_into().unwrap()));
+    let runs = runs_around(copy.path(), deleted);
+    assert!(
+        runs.len() > 64,
+        "the batch is not where its signature is looked for"
+    );
+    for found in runs {
+        let refused = node.propose(written_home, written.clone(), Some(found)).await;
         assert_eq!(refused.err(), Some(ShardError::NotSigned));
     }
+    let mut scanner = Scanner::default();
+    scanner.add_text("signature", &signature);
+    let report = scanner.scan_folder(copy.path()).unwrap();
+    assert!(report.finds.is_empty(), "{:?}", report.finds);
+    let delete = &batches(&record, label.as_bytes())[0];
     assert_eq!(node.count(home, id).await.unwrap(), before, "nothing has changed");
 
     // The same batch, signed by whoever may write.
