@@ -16,9 +16,10 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/sealdex/target
 export SEALDEX_VENVS ?= $(HOME)/.cache/sealdex
 export SEALDEX_IMAGE ?= sealdex:latest
 
-# RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings.
-PACKAGES := build-essential cmake libclang-dev pkg-config
-TEST_PACKAGES := curl e2fsprogs python3 python3-venv xfsprogs
+# RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings. What the server's card has one try: curl
+# and Python.
+PACKAGES := build-essential cmake libclang-dev pkg-config curl python3 python3-venv
+TEST_PACKAGES := e2fsprogs xfsprogs
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 MISSING = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 

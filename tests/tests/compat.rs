@@ -52,24 +52,27 @@ async fn the_printed_snippets_work() {
     let home = Home::new();
     let _server = home.start().await;
     let card = std::fs::read_to_string(home.log()).unwrap();
-    let python = snippet(&card, "  Python ");
-    let mut command = Command::new(venv("0.18").join("bin/python"));
-    command.args(["-B", "-c", &python]);
-    let output = run(command).await;
-    assert!(
-        output.status.success() && said(&output).contains("'id': 'a'"),
-        "{python}\n{}",
-        said(&output)
-    );
-    let curl = snippet(&card, "  curl");
-    let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", &curl]);
-    let output = run(command).await;
-    assert!(
-        output.status.success() && said(&output).contains(r#"{"results":[{"id":"a","distance":"#),
-        "{curl}\n{}",
-        said(&output)
-    );
+    // Whoever tries them again has made what they make.
+    for _ in 0..2 {
+        let python = snippet(&card, "  Python ");
+        let mut command = Command::new(venv("0.18").join("bin/python"));
+        command.args(["-B", "-c", &python]);
+        let output = run(command).await;
+        assert!(
+            output.status.success() && said(&output).contains("'id': 'a'"),
+            "{python}\n{}",
+            said(&output)
+        );
+        let curl = snippet(&card, "  curl");
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", &curl]);
+        let output = run(command).await;
+        assert!(
+            output.status.success() && said(&output).contains(r#"{"results":[{"id":"a","distance":"#),
+            "{curl}\n{}",
+            said(&output)
+        );
+    }
 }
 
 /// The indented lines under a heading of the card.

@@ -33,19 +33,19 @@ fn text(address: SocketAddr, data: &Path, key_variable: Option<&str>) -> String 
     data     {data}  (sealed; each index under its owner's key)
     access   {access}
 
-  Python   pip install cyborgdb
+  Python   python3 -m venv venv && venv/bin/pip install -q cyborgdb && venv/bin/python
     import {import}secrets, cyborgdb
     client = cyborgdb.Client("{url}", {key})
-    index = client.create_index("hello", secrets.token_bytes(32))
+    index = client.create_index("hello-" + secrets.token_hex(3), secrets.token_bytes(32))
     index.upsert([{{"id": "a", "vector": [0.1, 0.2], "contents": "first"}},
                   {{"id": "b", "vector": [0.9, 0.8]}}])
     print(index.query([0.1, 0.3], top_k=1))
 
   curl
-    KEY=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
-    curl -s {url}/v1/indexes/create -H 'Content-Type: application/json'{header} -d '{{"index_name":"hi","index_key":"'$KEY'"}}'
-    curl -s {url}/v1/vectors/upsert -H 'Content-Type: application/json'{header} -d '{{"index_name":"hi","index_key":"'$KEY'","items":[{{"id":"a","vector":[0.1,0.2]}}]}}'
-    curl -s {url}/v1/vectors/query -H 'Content-Type: application/json'{header} -d '{{"index_name":"hi","index_key":"'$KEY'","query_vectors":[0.1,0.3],"top_k":1,"include":["distance"]}}'
+    KEY=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n') NAME=hi-$(date +%s)-$$
+    curl -s {url}/v1/indexes/create -H 'Content-Type: application/json'{header} -d '{{"index_name":"'$NAME'","index_key":"'$KEY'"}}'
+    curl -s {url}/v1/vectors/upsert -H 'Content-Type: application/json'{header} -d '{{"index_name":"'$NAME'","index_key":"'$KEY'","items":[{{"id":"a","vector":[0.1,0.2]}}]}}'
+    curl -s {url}/v1/vectors/query -H 'Content-Type: application/json'{header} -d '{{"index_name":"'$NAME'","index_key":"'$KEY'","query_vectors":[0.1,0.3],"top_k":1,"include":["distance"]}}'
 "#,
         version = env!("CARGO_PKG_VERSION"),
     )
