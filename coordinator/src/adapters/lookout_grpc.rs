@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// An election takes less.
+const LEADER_MAX: Duration = Duration::from_secs(2);
+
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// How many times it is told that another node leads.
@@ -37,7 +40,8 @@ impl LookoutGrpc {
     }
 
     async fn sightings(&self) -> Option<Sightings> {
-        self.catalog.catch_up().await.ok()?;
+        // Whoever looks at a deployment that has lost its quorum is not kept waiting for one.
+        timeout(LEADER_MAX, self.catalog.catch_up()).await.ok()?.ok()?;
         let mut asked = self.catalog.status().leader?;
         for _ in 0..HINTS_MAX {
             if asked == self.channels.me() {

@@ -353,6 +353,15 @@ async fn a_rotation_that_is_killed_is_taken_up_again() {
         life.check(&server, round, &mut random).await;
     }
     assert!(begun > 0);
+    let met: usize = seen
+        .iter()
+        .filter(|(phase, _)| *phase != "none")
+        .map(|(_, times)| times)
+        .sum();
+    assert!(
+        rounds < 10 || 3 * met > rounds,
+        "too few kills met a rotation: {seen:?}"
+    );
     assert_eq!(finished(&server.http, "rotated").await, begun + 1);
     life.check_base_whole().await;
     life.check(&server, rounds, &mut random).await;
