@@ -168,7 +168,7 @@ mod tests {
             format!("{}\n", "AB".repeat(32)).into_bytes(),
         ] {
             let read = hexadecimal(&written).unwrap();
-            assert_eq!(read.to_lowercase(), "ab".repeat(32));
+            assert_eq!(read.expose().to_lowercase(), "ab".repeat(32));
         }
         for wrong in ["", "ab", &"xy".repeat(32), &"ab".repeat(33)] {
             assert!(hexadecimal(wrong.as_bytes()).is_none(), "{wrong:?}");

@@ -32,7 +32,7 @@ pub(super) struct RevokeArgs {
 pub(super) async fn run(args: RevokeArgs, mut api: Api) -> Result<Outcome, KeysError> {
     let info = api.key(&args.index).await?;
     let key = api.owners_key(&info, &args.index_key)?;
-    let mut api = api.with_index_key(key.as_ref().map(|key| key.as_str()))?;
+    let mut api = api.with_index_key(key.as_ref().map(|key| key.expose()))?;
     let users = match args.all {
         true => info.users.into_iter().map(|user| user.user_id).collect(),
         false => args.users,

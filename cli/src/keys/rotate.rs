@@ -62,8 +62,8 @@ pub(super) async fn run(args: RotateArgs, mut api: Api) -> Result<Outcome, KeysE
         (None, None) => None,
     };
     let rotation = Rotation {
-        index_key: old_key.as_ref().map(|key| key.as_str()),
-        new_index_key: new_key.as_ref().map(|key| key.as_str()),
+        index_key: old_key.as_ref().map(|key| key.expose()),
+        new_index_key: new_key.as_ref().map(|key| key.expose()),
         new_kms_name: target.to_slot.as_deref(),
         epoch: args.epoch,
     };

@@ -75,7 +75,7 @@ impl Config {
     pub(crate) fn load(folder: &Path, variables: Variables<'_>) -> Result<Self, LoadError> {
         let named = NAMING.iter().find_map(|name| of_environment(variables, name));
         let path = named
-            .map(|path| folder.join(path.as_str()))
+            .map(|path| folder.join(path.expose()))
             .or_else(|| usual_in(folder));
         let file = match &path {
             Some(path) => ConfigFile::read(path, variables)?,

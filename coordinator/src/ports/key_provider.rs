@@ -101,7 +101,7 @@ pub enum KmsFault {
 
 impl KmsError {
     /// For how long the provider need not be asked again; not at all for faults that are found without asking it.
-    pub(crate) fn lasts(&self) -> Duration {
+    pub fn lasts(&self) -> Duration {
         match self.fault {
             KmsFault::NoSuchSlot | KmsFault::Misconfigured(_) => Duration::ZERO,
             KmsFault::KeyNotFound

@@ -153,7 +153,10 @@ async fn a_hundred_openings_at_once_are_one_call() {
     let key = IndexKey::generate();
     let envelope = Arc::new(wrapped(&ring, &key).await);
     front.calls();
-    let cache = Arc::new(KeyCache::<KmsError>::new(Duration::from_secs(60)));
+    let cache = Arc::new(KeyCache::<KmsError>::new(
+        Duration::from_secs(60),
+        KmsError::lasts,
+    ));
     let openings: Vec<_> = (0..100)
         .map(|_| {
             let (cache, ring, envelope) = (cache.clone(), ring.clone(), envelope.clone());

@@ -86,7 +86,7 @@ service:
     let config = load(&file, &none).unwrap();
     let root = |variables: Variables<'_>| {
         let root = config.credentials(variables).unwrap().root.unwrap();
-        (root.name, root.key.to_string())
+        (root.name, root.key.expose().to_owned())
     };
     assert_eq!(
         root(&none),
