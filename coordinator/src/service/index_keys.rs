@@ -33,10 +33,10 @@ impl Service {
             (KeySource::Client, KeyInput::Given(key)) => Ok(Arc::new(key)),
             (KeySource::Client, KeyInput::WrongLength(bytes)) => Err(wrong_length("index_key", bytes)),
             (KeySource::Client, KeyInput::Absent) => Err(missing(&record.name)),
-            (KeySource::Kms(_), sent) => {
-                check_welcome(record, &sent)?;
-                self.unwrapped(record).await
+            (KeySource::Kms(_), KeyInput::Given(_) | KeyInput::WrongLength(_)) => {
+                Err(unwelcome(&record.name))
             }
+            (KeySource::Kms(_), KeyInput::Absent) => self.unwrapped(record).await,
         }
     }
 
@@ -238,15 +238,10 @@ fn source_of(caller: &Caller, index: IndexId) -> Option<(IndexId, IpAddr)> {
     caller.address().map(|address| (index, address))
 }
 
-/// Nobody sends a key for an index whose key a KMS keeps.
-pub(super) fn check_welcome(record: &IndexRecord, sent: &KeyInput) -> Result<(), ServiceError> {
-    match (&record.key.source, sent) {
-        (KeySource::Client, _) | (_, KeyInput::Absent) => Ok(()),
-        (KeySource::Kms(_), _) => Err(ServiceError::invalid(format!(
-            "Index '{}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it.",
-            record.name
-        ))),
-    }
+fn unwelcome(name: &str) -> ServiceError {
+    ServiceError::invalid(format!(
+        "Index '{name}' is KMS-backed; do not supply index_key: the service gets the key from the KMS. Send the request again without it."
+    ))
 }
 
 fn missing(name: &str) -> ServiceError {
