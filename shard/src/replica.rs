@@ -94,9 +94,9 @@ impl Replica {
         self.group.wait_status(|status| status.leader.is_some()).await;
     }
 
-    /// Whether some node leads, as far as is known.
+    /// Whether some node leads, as far as was heard lately.
     pub(crate) fn is_led(&self) -> bool {
-        self.group.leader().is_some()
+        self.group.is_led()
     }
 
     /// Puts an encoded entry into the log and waits until it is durable and applied.

@@ -20,9 +20,10 @@ pub(super) fn depend_on_metadata(readiness: &Readiness, catalog: &Arc<CatalogHan
 }
 
 fn leader(catalog: &CatalogHandle) -> Condition {
-    match catalog.status().leader {
-        Some(_) => Condition::Good,
-        None => Condition::Bad("no coordinator is known to lead; a majority of them has to be up".to_owned()),
+    if catalog.is_led() {
+        Condition::Good
+    } else {
+        Condition::Bad("no coordinator leads; a majority of them has to be up".to_owned())
     }
 }
 

@@ -201,6 +201,11 @@ impl<S: StateMachine> Group<S> {
         self.replica.metrics(|metrics| metrics.current_leader.map(NodeId))
     }
 
+    /// Whether somebody leads, heard of here within the last seconds.
+    pub fn is_led(&self) -> bool {
+        self.replica.is_led()
+    }
+
     /// What this replica knows of its group.
     pub fn status(&self) -> GroupStatus {
         self.replica.metrics(status)

@@ -147,10 +147,21 @@ impl Host {
         Ok(host)
     }
 
+    /// As it is counted: a group whose leader nobody has heard of lately has none.
     fn statuses(&self) -> Vec<(GroupId, GroupStatus)> {
         let replicas = self.replicas.read();
-        let status = |(id, replica): (&GroupId, &Arc<Replica>)| (*id, replica.metrics(status));
-        replicas.iter().map(status).collect()
+        let told = |(id, replica): (&GroupId, &Arc<Replica>)| {
+            let status = replica.metrics(status);
+            let leader = status.leader.filter(|_| replica.is_led());
+            let is_leader = status.is_leader && leader.is_some();
+            let status = GroupStatus {
+                leader,
+                is_leader,
+                ..status
+            };
+            (*id, status)
+        };
+        replicas.iter().map(told).collect()
     }
 
     /// Who this node is.

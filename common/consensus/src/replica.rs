@@ -16,17 +16,22 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
+use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::task::JoinHandle;
 
 /// Bytes of payload that may wait in one group's queue, in KiB: two of the largest request bodies.
 pub(crate) const QUEUED_KIB_MAX: u32 = 128 * 1024;
+
+/// Elections that take longer than others are no reason to say that nobody leads.
+const LED_ELECTIONS: u32 = 4;
 
 /// Proposals under way in one group.
 pub(crate) const PROPOSALS_MAX: usize = 4096;
@@ -51,6 +56,8 @@ pub(crate) struct Replica {
     staging: Staging,
     receiving: tokio::sync::Mutex<()>,
     recovering: AtomicBool,
+    /// When a leader whom this replica follows was last heard.
+    heard: Mutex<Option<Instant>>,
     keeper: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
@@ -114,6 +121,7 @@ impl Replica {
             staging: parts.staging,
             receiving: tokio::sync::Mutex::new(()),
             recovering: AtomicBool::new(recovering),
+            heard: Mutex::default(),
             keeper: Mutex::new(Some(tokio::spawn(keeper.run()))),
         };
         replica.lead_if_alone().await?;
@@ -139,6 +147,9 @@ impl Replica {
         let reply = match request {
             Request::Append(request) => {
                 let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+                if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+                    *self.heard.lock() = Some(Instant::now());
+                }
                 self.recover();
                 wire::encode_append_reply(reply)
             }
@@ -188,6 +199,22 @@ impl Replica {
                 answers.filter(|(_, at)| at.is_some_and(|at| at.elapsed() < self.timing.election_max));
             let lately = lately.map(|(node, _)| NodeId(*node)).chain([self.node]);
             lately.filter(|node| nodes.contains(node)).collect()
+        })
+    }
+
+    /// Whether there is a leader, and not only was: a leader that a majority answers, or one that was heard here, in the time of a few
+    /// elections. Who leads as far as is known stays known where nobody can be elected.
+    pub(crate) fn is_led(&self) -> bool {
+        let lately = LED_ELECTIONS * self.timing.election_max;
+        let heard = *self.heard.lock();
+        self.metrics(|metrics| match metrics.current_leader {
+            None => false,
+            Some(leader) if leader != self.node.0 => heard.is_some_and(|at| at.elapsed() < lately),
+            Some(_) => {
+                let mut voters = metrics.membership_config.voter_ids();
+                voters.all(|voter| voter == self.node.0)
+                    || metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < lately)
+            }
         })
     }
 

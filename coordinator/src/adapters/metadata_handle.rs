@@ -179,6 +179,11 @@ impl CatalogHandle {
         self.group.transfer_to(node).await
     }
 
+    /// Whether some coordinator leads, as far as was heard lately.
+    pub fn is_led(&self) -> bool {
+        self.group.is_led()
+    }
+
     /// Hands the lead over to whoever is furthest, if this node has it.
     pub async fn relinquish(&self) -> Result<(), ChangeError> {
         self.group.relinquish().await
