@@ -2,7 +2,7 @@
 
 use crate::admin::{Condition, Readiness};
 use crate::node::{
-    ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, PeerPort,
+    ConsensusHandler, ConsensusPeers, Disk, Identified, JoinToken, NodeArgs, NodeError, NodeFile, PeerPort,
     Renewal, entered, join, room_to_join,
 };
 use crate::process::{self, ProcessError, Stop};
@@ -86,7 +86,11 @@ async fn serve(args: &ShardArgs, readiness: Readiness, stop: Stop) -> Result<(),
         room_to_join(&args.data_dir, &space)?;
     }
     let install = file.install().map_err(NodeError::from)?;
-    let joined = join(&args.node, &credentials, &token, install).await?;
+    let disk = Disk {
+        install,
+        of: known.map(|known| known.deployment),
+    };
+    let joined = join(&args.node, &credentials, &token, disk).await?;
     let me = joined.identified;
     if known.is_some_and(|known| known != me) {
         return Err(NodeError::Refused(format!(

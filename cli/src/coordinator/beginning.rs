@@ -2,7 +2,9 @@
 //! that is told to, and only after every other coordinator has said that it knows none.
 
 use super::{CoordinatorArgs, CoordinatorError};
-use crate::node::{ConsensusDoor, Identified, JoinToken, NodeError, NodeFile, entered, join, knows_none};
+use crate::node::{
+    ConsensusDoor, Disk, Identified, JoinToken, NodeError, NodeFile, entered, join, knows_none,
+};
 use crate::storage_error::StorageError;
 use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
 use sealdex_coordinator::domain::deployment::{Bootstrap, Command, InstallId, NewNode, Role, Settings};
@@ -50,13 +52,16 @@ async fn begin_or_join(
     file: &NodeFile,
     directory: &Arc<Directory>,
 ) -> Result<Identified, CoordinatorError> {
-    let install = file.install().map_err(NodeError::from)?;
+    let disk = Disk {
+        install: file.install().map_err(NodeError::from)?,
+        of: None,
+    };
     // Others ask meanwhile whether this one knows a deployment.
     let door = ConsensusDoor::closed(&args.node, credentials.clone()).await?;
     let credentials = &credentials.get();
     let mine = args.node.advertised();
     let begins = args.bootstrap && (args.node.join.first() == Some(&mine) || !args.node.join.contains(&mine));
-    let begun = begins && knows_none(&args.node, credentials, token, install, &mine).await?;
+    let begun = begins && knows_none(&args.node, credentials, token, disk, &mine).await?;
     let me = if begun {
         Identified {
             deployment: DeploymentId(random_16()),
@@ -64,7 +69,7 @@ async fn begin_or_join(
             partitions: args.serve.partitions.unwrap_or(PARTITIONS),
         }
     } else {
-        let joined = join(&args.node, credentials, token, install).await?;
+        let joined = join(&args.node, credentials, token, disk).await?;
         entered(directory, &joined.members);
         joined.identified
     };

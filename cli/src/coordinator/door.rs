@@ -1,6 +1,6 @@
 //! Who may join: whoever shows a certificate of the deployment's authority and the join token.
 
-use crate::node::{Doorkeeper, JoinToken};
+use crate::node::{ASK_AT, Doorkeeper, JoinToken};
 use async_trait::async_trait;
 use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
 use sealdex_coordinator::domain::deployment::{
@@ -21,6 +21,20 @@ impl Door {
     pub(super) fn new(catalog: Arc<CatalogHandle>, token: Arc<JoinToken>) -> Self {
         Self { catalog, token }
     }
+
+    /// Where the coordinator is that takes nodes in, if it is not this one.
+    fn leads_elsewhere(&self, deployment: &Deployment) -> Option<Status> {
+        let status = self.catalog.status();
+        let leader = status.leader.filter(|_| !status.is_leader)?;
+        let leader = deployment.member(leader)?;
+        let (name, address) = (&leader.node.name, &leader.node.address);
+        let says = format!("{name} at {address} takes nodes in, not this coordinator");
+        let mut status = Status::unavailable(says);
+        if let Ok(address) = address.parse() {
+            status.metadata_mut().insert(ASK_AT, address);
+        }
+        Some(status)
+    }
 }
 
 #[async_trait]
@@ -29,6 +43,15 @@ impl Doorkeeper for Door {
         if !self.token.is(&request.token) {
             return Err(Status::permission_denied(
                 "the join token is not this deployment's; give the node the token that the coordinators have",
+            ));
+        }
+        let deployment = self.catalog.deployment();
+        let deployment =
+            deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped yet"))?;
+        // Before anything is written down of it.
+        if !request.deployment.is_empty() && request.deployment != deployment.id.0[..] {
+            return Err(Status::failed_precondition(
+                "the data directory belongs to another deployment; empty it to join this one, or name that one's coordinators with --join",
             ));
         }
         let install: [u8; 16] = request.install.as_ref().try_into().map_err(|_| {
@@ -47,13 +70,14 @@ impl Doorkeeper for Door {
             version: request.software,
             install: InstallId(install),
         };
+        if let Some(elsewhere) = self.leads_elsewhere(&deployment) {
+            return Err(elsewhere);
+        }
         let applied = self.catalog.change_deployment(Command::RegisterNode(node)).await;
         let Applied::Node(record) = applied.map_err(status_of)? else {
             return Err(Status::internal("a node was registered as something else"));
         };
-        let deployment = self.catalog.deployment();
-        let deployment =
-            deployment.ok_or_else(|| Status::unavailable("the deployment is not bootstrapped yet"))?;
+        let deployment = self.catalog.deployment().unwrap_or(deployment);
         Ok(JoinReply {
             deployment: deployment.id.0.to_vec().into(),
             node: record.id.0,

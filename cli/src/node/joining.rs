@@ -67,6 +67,18 @@ impl JoinToken {
     }
 }
 
+/// Whose data directory it is that a node comes with.
+#[derive(Clone, Copy)]
+pub(crate) struct Disk {
+    /// Drawn when the directory was made.
+    pub(crate) install: [u8; 16],
+    /// The deployment that it is of, if it is of one.
+    pub(crate) of: Option<DeploymentId>,
+}
+
+/// Under this name an answer says where to ask instead.
+pub(crate) const ASK_AT: &str = "sealdex-ask-at";
+
 /// A node that was let in, and those it was told of.
 pub(crate) struct Joined {
     pub(crate) identified: Identified,
@@ -78,17 +90,35 @@ pub(crate) async fn join(
     args: &NodeArgs,
     credentials: &Credentials,
     token: &JoinToken,
-    install: [u8; 16],
+    disk: Disk,
 ) -> Result<Joined, NodeError> {
     let mut waiting = Waiting::new(args);
     loop {
         for address in &args.join {
-            match ask(args, credentials, token, install, address).await? {
+            match ask_on(args, credentials, token, disk, address).await? {
                 Ok(reply) => return read(reply),
                 Err(error) => waiting.after(address, &error)?,
             }
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// Asks, and asks again where the answer says to.
+async fn ask_on(
+    args: &NodeArgs,
+    credentials: &Credentials,
+    token: &JoinToken,
+    disk: Disk,
+    address: &str,
+) -> Result<Result<JoinReply, PeerError>, NodeError> {
+    let outcome = ask(args, credentials, token, disk, address).await?;
+    let Err(PeerError::Status(status)) = &outcome else {
+        return Ok(outcome);
+    };
+    match status.metadata().get(ASK_AT).and_then(|at| at.to_str().ok()) {
+        Some(at) => ask(args, credentials, token, disk, at).await,
+        None => Ok(outcome),
     }
 }
 
@@ -153,7 +183,7 @@ pub(crate) async fn knows_none(
     args: &NodeArgs,
     credentials: &Credentials,
     token: &JoinToken,
-    install: [u8; 16],
+    disk: Disk,
     mine: &str,
 ) -> Result<bool, NodeError> {
     let mut left: Vec<&String> = args.join.iter().filter(|address| *address != mine).collect();
@@ -161,7 +191,7 @@ pub(crate) async fn knows_none(
     while !left.is_empty() {
         let mut unsaid = Vec::new();
         for address in left {
-            match ask(args, credentials, token, install, address).await? {
+            match ask(args, credentials, token, disk, address).await? {
                 Ok(_) => return Ok(false),
                 Err(PeerError::Status(status)) if status.code() == Code::NotFound => {}
                 // It is part of one, and will let this node in, or say why not.
@@ -192,16 +222,18 @@ async fn ask(
     args: &NodeArgs,
     credentials: &Credentials,
     token: &JoinToken,
-    install: [u8; 16],
+    disk: Disk,
     address: &str,
 ) -> Result<Result<JoinReply, PeerError>, NodeError> {
+    let deployment = disk.of.map(|of| of.0.to_vec()).unwrap_or_default();
     let request = JoinRequest {
         version: PEER_VERSION,
         token: token.text.expose().as_bytes().to_vec().into(),
         address: args.advertised(),
         zone: args.zone.clone(),
-        install: install.to_vec().into(),
+        install: disk.install.to_vec().into(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
+        deployment: deployment.into(),
     };
     match sealdex_peer::join(credentials, address, request, ANSWER_MAX).await {
         Err(PeerError::Status(status)) if is_final(status.code()) => Err(refused(address, &status)),

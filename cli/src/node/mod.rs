@@ -10,7 +10,7 @@ mod renewal;
 
 pub(crate) use closed_door::ConsensusDoor;
 pub(crate) use identity::{Identified, NodeFile};
-pub(crate) use joining::{JoinToken, entered, join, knows_none};
+pub(crate) use joining::{ASK_AT, Disk, JoinToken, entered, join, knows_none};
 pub(crate) use peer_port::PeerPort;
 pub(crate) use peers::{ConsensusHandler, ConsensusPeers, Doorkeeper};
 pub(crate) use renewal::Renewal;
@@ -121,7 +121,7 @@ pub(crate) enum NodeError {
     Serve(#[from] tonic::transport::Error),
     /// Nobody let it in for too long.
     #[error(
-        "not let in within {0} s; see to it that the coordinators run and that --join names where this node reaches them (last, {1})"
+        "not let in within {0} s; see to it that the coordinators run, that --join names where this node reaches them, and that ca.crt and the certificates of both are of the same authority (last, {1})"
     )]
     Alone(u64, String),
     /// Nobody lets it in, for good.

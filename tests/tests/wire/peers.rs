@@ -152,6 +152,7 @@ async fn a_newcomer_needs_a_certificate_and_the_token_but_no_id() {
         zone: "a".into(),
         install: vec![1; 16].into(),
         software: String::new(),
+        deployment: Vec::new().into(),
     };
     let joined = join(&newcomer, &address.to_string(), request("token"), SOON)
         .await

@@ -152,7 +152,7 @@ pub enum Rejection {
     BadNode,
     /// A node of that name is there.
     #[error(
-        "node {0} has that name and is not known to be lost; choose another name, or stop it and retry in a few seconds"
+        "node {0} has that name, or this disk, and is not known to be lost; choose another name and an empty data directory, or stop it and retry in a few seconds"
     )]
     NameTaken(NodeId),
     /// There are as many as there may be.

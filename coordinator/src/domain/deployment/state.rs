@@ -145,15 +145,19 @@ impl Deployment {
         if node.role == Role::Embedded || self.nodes.values().any(|other| other.node.role == Role::Embedded) {
             return Err(Rejection::Embedded);
         }
-        // It would otherwise come back under another id, with what is on its disk, whenever something starts its process again.
-        let removed =
-            |other: &&NodeRecord| other.state == NodeState::Removed && other.node.install == node.install;
-        if let Some(removed) = self.nodes.values().find(removed) {
-            return Err(Rejection::NoSuchNode(removed.id));
+        // It would otherwise come back under another id, with what is on its disk, and push its successor out.
+        let gone = |other: &&NodeRecord| !other.is_member() && other.node.install == node.install;
+        if let Some(gone) = self.nodes.values().find(gone) {
+            return Err(Rejection::NoSuchNode(gone.id));
         }
         let namesake = |other: &&NodeRecord| other.is_member() && other.node.name == node.name;
         match self.nodes.values().find(namesake) {
-            Some(other) if other.node.install == node.install && other.node.role == node.role => {
+            // A copy of its disk, elsewhere, is not the node that is there.
+            Some(other)
+                if other.node.install == node.install
+                    && other.node.role == node.role
+                    && (other.node.address == node.address || other.lost_since.is_some()) =>
+            {
                 return Ok(Applied::Node(other.clone()));
             }
             Some(other) if other.lost_since.is_none() || other.node.role != node.role => {

@@ -116,11 +116,35 @@ fn a_disk_gets_one_id_and_a_name_goes_on_when_its_node_is_lost() {
         NodeState::Replaced { by: new }
     );
     assert_eq!(start(&mut deployment, old), Err(Rejection::NoSuchNode(old)));
+    assert_eq!(
+        register(&mut deployment, "s", 2),
+        Err(Rejection::NoSuchNode(old)),
+        "the old disk does not push the new one out"
+    );
+    assert_eq!(register(&mut deployment, "s", 3), Ok(new));
     assert!(
         Rejection::NoSuchNode(old)
             .to_string()
             .contains("empty data directory")
     );
+}
+
+#[test]
+fn a_copy_of_a_disk_waits_until_its_node_is_lost() {
+    let mut deployment = bootstrap(Role::Coordinator);
+    let node = register(&mut deployment, "s", 2).unwrap();
+    let elsewhere = NewNode {
+        address: "10.0.0.77:7000".into(),
+        ..new_node("s", Role::Shard, 2)
+    };
+    let copy = Command::RegisterNode(elsewhere);
+    assert_eq!(deployment.apply(copy.clone()), Err(Rejection::NameTaken(node)));
+    assert_eq!(register(&mut deployment, "s", 2), Ok(node), "where it was");
+    set(&mut deployment, node, NodeChange::Lost { since: 5 }).unwrap();
+    let Ok(Applied::Node(moved)) = deployment.apply(copy) else {
+        panic!("a node may move when it is down");
+    };
+    assert_eq!(moved.id, node);
 }
 
 #[test]
