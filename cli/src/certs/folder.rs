@@ -1,7 +1,7 @@
 //! The folder of `sealdex certs`: `<name>.crt` and `<name>.key` for the authority and for every node.
 
 use super::error::CertsError;
-use sealdex_peer::{Authority, Issued, about};
+use sealdex_peer::{Authority, Issued, Names, about};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -58,6 +58,12 @@ impl Folder {
         }
     }
 
+    /// The names of the certificate that is kept under `name`, besides its own.
+    pub(super) fn names_of(&self, name: &str) -> Option<Names> {
+        let pem = fs::read(self.path.join(format!("{name}.crt"))).ok()?;
+        Names::of_certificate(&pem)
+    }
+
     /// Keeps a certificate and its key under `name`. What is there is replaced only if `replace` says so, and never the authority.
     pub(super) fn put(&self, name: &str, issued: &Issued, replace: bool) -> Result<(), CertsError> {
         let [certificate, key] = ["crt", "key"].map(|kind| self.path.join(format!("{name}.{kind}")));
@@ -106,7 +112,7 @@ pub(super) fn refused(path: &Path, cause: io::Error) -> CertsError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sealdex_peer::{Credentials, CredentialsError, Identity, Names, Role};
+    use sealdex_peer::{Credentials, CredentialsError, Identity, Role};
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
@@ -152,6 +158,26 @@ mod tests {
         assert_eq!(*loaded.identity(), identity);
         let other = Credentials::load(folder.path(), &"shard-2".parse().unwrap());
         assert!(matches!(other.err().unwrap(), CredentialsError::Io { .. }));
+    }
+
+    #[test]
+    fn a_certificate_tells_under_which_names_its_node_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::create(&dir.path().join("certs")).unwrap();
+        assert!(folder.names_of("coordinator-0").is_none());
+        let (authority, _) = Authority::generate(YEAR).unwrap();
+        let identity = Identity {
+            role: Role::Coordinator,
+            name: "coordinator-0".parse().unwrap(),
+        };
+        let names = Names {
+            dns: vec!["coordinator-0.coordinator".to_owned()],
+            ip: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+        };
+        let issued = authority.issue(&identity, &names, YEAR).unwrap();
+        folder.put("coordinator-0", &issued, false).unwrap();
+        let kept = folder.names_of("coordinator-0").unwrap();
+        assert_eq!((kept.dns, kept.ip), (names.dns, names.ip));
     }
 
     #[test]

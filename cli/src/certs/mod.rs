@@ -69,7 +69,7 @@ struct NodeArgs {
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 
-    /// Replace the certificate and the key that the node has
+    /// Replace the certificate and the key that the node has; without --dns and --ip it keeps its names
     #[arg(long)]
     renew: bool,
 }
@@ -114,9 +114,13 @@ fn node(args: NodeArgs) -> Result<(), CertsError> {
         role: args.role,
         name: args.name,
     };
-    let names = Names {
+    let given = Names {
         dns: args.dns,
         ip: args.ip,
+    };
+    let names = match given.dns.is_empty() && given.ip.is_empty() && args.renew {
+        true => folder.names_of(identity.name.as_str()).unwrap_or_default(),
+        false => given,
     };
     let issued = authority.issue(&identity, &names, args.days * DAY)?;
     folder.put(identity.name.as_str(), &issued, args.renew)?;

@@ -5,8 +5,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Certificates are valid from a little before they are made: clocks of nodes differ.
 const BACKDATED: Duration = Duration::from_secs(3600);
@@ -32,6 +36,33 @@ pub struct Names {
     pub dns: Vec<String>,
     /// Addresses.
     pub ip: Vec<IpAddr>,
+}
+
+impl Names {
+    /// Those of a node's certificate, besides the node's own.
+    pub fn of_certificate(pem: &[u8]) -> Option<Self> {
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        let own = Identity::of_certificate(&der).ok()?;
+        let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+        let alternatives = certificate.subject_alternative_name().ok()??;
+        let mut names = Self::default();
+        for name in &alternatives.value.general_names {
+            match name {
+                GeneralName::DNSName(name) if *name != own.name.as_str() => {
+                    names.dns.push((*name).to_owned())
+                }
+                GeneralName::IPAddress(bytes) => names.ip.extend(address(bytes)),
+                _ => {}
+            }
+        }
+        Some(names)
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 /// Signs certificates of nodes. Holds the deployment's most valuable key, so it has no `Debug`.

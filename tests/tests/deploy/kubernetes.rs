@@ -295,6 +295,41 @@ fn every_replica_has_its_certificate_and_its_peers() {
     }
 }
 
+/// What the README has an operator type makes certificates that are good for the addresses under which nodes join.
+#[test]
+fn certificates_are_good_for_where_nodes_join() {
+    let readme = std::fs::read_to_string(deploy("kubernetes/README.md")).unwrap();
+    let commands: String = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("sealdex certs init"))
+        .take_while(|line| !line.starts_with("for role in"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let binary = sealdex_tests::server::binary();
+    let commands = commands.replace("sealdex certs", &format!("{} certs", binary.display()));
+    let typed = format!("set -euo pipefail\n{commands}");
+    output(
+        Command::new("bash")
+            .args(["-c", &typed])
+            .current_dir(folder.path()),
+    );
+    for overlay in Overlay::all() {
+        let nodes = overlay.config_map("nodes-");
+        for host in text(&nodes["SEALDEX_JOIN"]).split(',') {
+            let host = host.split(':').next().unwrap();
+            let name = host.split('.').next().unwrap();
+            let pem = std::fs::read(folder.path().join(format!("certs/{name}.crt"))).unwrap();
+            let names = sealdex_peer::Names::of_certificate(&pem).unwrap();
+            assert!(
+                names.dns.iter().any(|dns| dns == host),
+                "{}: {host}",
+                overlay.name
+            );
+        }
+    }
+}
+
 #[test]
 fn a_machine_and_a_zone_may_be_lost_where_that_is_promised() {
     for name in ["ha", "aws-kms"] {
