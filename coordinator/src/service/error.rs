@@ -121,6 +121,9 @@ impl From<ShardError> for ServiceError {
                 "Another training of the index finished while the request was under way; send the request again."
             }
             ErrorCode::NotFound => "The index was deleted while the request was under way.",
+            _ if matches!(error, ShardError::NotLeader { .. }) => {
+                "Too few nodes that keep what the request needs can be reached at present; send the request again."
+            }
             ErrorCode::Busy => "The server has too much under way; send the request again.",
             ErrorCode::Corrupt => {
                 "A stored record is damaged, so the request was refused rather than answered wrongly."

@@ -11,10 +11,11 @@
 //! its owner sends goes on when they send it next.
 
 use super::bundles::Bundles;
+use super::startup::rotation_of;
 use super::{IndexRef, NewKey, OpenIndex, Service, ServiceError};
 use crate::adapters::CatalogError;
 use crate::auth::Caller;
-use crate::domain::deployment::{JobKind, JobName, Work, WorkState};
+use crate::domain::deployment::{Work, WorkState};
 use crate::domain::{Command, EpochStage, Epochs, IndexRecord, KeySource, Rejection};
 use parking_lot::Mutex;
 use sealdex_core::{ErrorCode, IndexId, KeyEpoch};
@@ -170,10 +171,7 @@ impl Rotations {
         let work = |(index, running): (&IndexId, &Running)| {
             let counts = running.progress.inner.lock();
             Work {
-                job: JobName {
-                    kind: JobKind::Rotation,
-                    index: *index,
-                },
+                job: rotation_of(*index),
                 state: match counts.phase {
                     _ if counts.error.is_some() => WorkState::Failing,
                     RotationPhase::Purging => WorkState::Purging,
@@ -274,8 +272,14 @@ impl Service {
                 phase: RotationPhase::None,
                 ..Counts::default()
             },
-            _ => self.rotations.counts(record.id).unwrap_or(Counts {
-                phase: RotationPhase::WaitingForKey,
+            stage => self.rotations.counts(record.id).unwrap_or_else(|| Counts {
+                phase: match stage {
+                    _ if !self.catalog.is_taken_elsewhere(rotation_of(record.id)) => {
+                        RotationPhase::WaitingForKey
+                    }
+                    EpochStage::Resealing => RotationPhase::Resealing,
+                    _ => RotationPhase::Preparing,
+                },
                 ..Counts::default()
             }),
         };
@@ -297,7 +301,8 @@ impl Service {
         key: &IndexKey,
     ) -> Result<(), ServiceError> {
         let settled = record.key.epochs().stage() == EpochStage::Settled;
-        if !settled && !self.rotations.is_running(record.id) {
+        let taken = || self.catalog.is_taken_elsewhere(rotation_of(record.id));
+        if !settled && !self.rotations.is_running(record.id) && !taken() {
             self.carry_on(record, Bundles::open(record, key)?);
         }
         Ok(())
@@ -310,10 +315,14 @@ impl Service {
             while let Some(service) = service.upgrade() {
                 // One coordinator of several is enough.
                 let here = service.catalog.status().is_leader;
-                for record in service.catalog.all().into_iter().filter(|_| here) {
+                for record in service.catalog.all() {
                     let settled = record.key.epochs().stage() == EpochStage::Settled;
-                    let of_kms = matches!(record.key.source, KeySource::Kms(_));
-                    if !settled && of_kms && !service.rotations.is_running(record.id) {
+                    if settled || service.rotations.is_running(record.id) {
+                        continue;
+                    }
+                    // Whoever is brought the key next may do what this process, before it was started again, had taken.
+                    service.catalog.finish_job(rotation_of(record.id)).await;
+                    if here && matches!(record.key.source, KeySource::Kms(_)) {
                         service.resume_from_kms(&record).await;
                     }
                 }
@@ -338,10 +347,20 @@ impl Service {
         let toward = toward(record);
         self.rotations.start(id, toward, |progress| async move {
             let mut pause = RETRY_FIRST;
+            let job = rotation_of(id);
             while let Some(service) = service.upgrade() {
-                match service.rotate(&name, (id, toward), &bundles, &progress).await {
-                    Ok(()) => return,
-                    Err(error) if ends(&error) => return,
+                let claimed = service.catalog.claim_job(job).await;
+                // Another coordinator is at it.
+                if let Err(CatalogError::JobTaken) = claimed {
+                    return;
+                }
+                let rotated = match claimed {
+                    Ok(()) => service.rotate(&name, (id, toward), &bundles, &progress).await,
+                    Err(error) => Err(error.into()),
+                };
+                match rotated {
+                    Ok(()) => return service.catalog.finish_job(job).await,
+                    Err(error) if ends(&error) => return service.catalog.finish_job(job).await,
                     Err(error) => {
                         tracing::warn!(index = %id, code = ?error.code(), context = error.context(), "a key rotation does not get on; it is tried again");
                         progress.failed(&error);

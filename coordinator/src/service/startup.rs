@@ -300,6 +300,14 @@ pub(super) fn training_of(index: IndexId) -> JobName {
     }
 }
 
+/// The job of taking an index to its next key epoch.
+pub(super) fn rotation_of(index: IndexId) -> JobName {
+    JobName {
+        kind: JobKind::Rotation,
+        index,
+    }
+}
+
 /// `None` if a disk was too full for it.
 fn unless_full<T>(outcome: Result<T, ServiceError>) -> Result<Option<T>, ServiceError> {
     match outcome {
@@ -320,11 +328,10 @@ impl From<CatalogError> for ServiceError {
                 Self::invalid("The vectors' dimension differs from the index's.")
             }
             CatalogError::Full(full) => Self::disk_full(full.free_bytes, full.needed_bytes),
-            CatalogError::Busy
-            | CatalogError::JobTaken
-            | CatalogError::Stopped
-            | CatalogError::Unknown
-            | CatalogError::NotLeader(_) => ShardError::Busy.into(),
+            CatalogError::Busy | CatalogError::JobTaken | CatalogError::Stopped | CatalogError::Unknown => {
+                ShardError::Busy.into()
+            }
+            CatalogError::NotLeader(leader) => ShardError::NotLeader { leader }.into(),
             CatalogError::Rejected(Rejection::TooManyUsers) => Self::new(
                 ErrorCode::TooLarge,
                 format!(
