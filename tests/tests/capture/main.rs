@@ -70,30 +70,38 @@ async fn live(index: &Index, items: &[Item], random: &mut Random, scanner: &mut 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_readable_is_between_the_nodes_or_on_their_disks() {
-    let mut nodes = Nodes::new(1, 3).with_variable("SEALDEX_EXPECTED_SHARDS", "2");
-    let shards = nodes.all(Kind::Shard);
+    let mut nodes = Nodes::new(2, 3).with_variable("SEALDEX_EXPECTED_SHARDS", "2");
+    let (coordinators, shards) = (nodes.all(Kind::Coordinator), nodes.all(Kind::Shard));
     let captured = Captured::default();
-    let all = [Kind::Coordinator, Kind::Shard]
-        .map(|kind| nodes.all(kind))
-        .concat();
+    let all = [&coordinators[..], &shards].concat();
     let names: Vec<String> = all.iter().map(|n| nodes.name(*n).to_owned()).collect();
-    for n in &shards {
+    for n in &all {
         let port = nodes.advertise_elsewhere(*n);
         let certs = nodes.folder().join("certs");
         let tap = Tap::new(&certs, nodes.name(*n), nodes.peer_port(*n), &names, &captured);
         tap.listen(port).await;
     }
     // The last one joins later, and gets what is there as snapshots.
-    for n in [0, shards[0], shards[1]] {
-        nodes.start(n);
+    for n in &all[..all.len() - 1] {
+        nodes.start(*n);
     }
-    nodes.usable(0).await;
+    // The second one has its changes of the metadata made by the first, or the other way round.
+    for n in &coordinators {
+        nodes.usable(*n).await;
+    }
+    let second = coordinators[1];
 
     let mut random = Random::from_clock("captured canaries", "SEALDEX_CAPTURE_SEED");
     let mut scanner = Scanner::default();
     scanner.add_text("index key", &bytes_of_hex(KEY));
     let items = canaries(&mut random, &mut scanner);
-    let index = Index::create(&nodes.http(0), "tapped", KEY, json!({"dimension": DIMENSION})).await;
+    let index = Index::create(
+        &nodes.http(second),
+        "tapped",
+        KEY,
+        json!({"dimension": DIMENSION}),
+    )
+    .await;
     live(&index, &items, &mut random, &mut scanner).await;
     nodes.start(shards[2]);
     let given_up = Instant::now() + Duration::from_secs(120);
