@@ -73,6 +73,12 @@ async fn partitions_without_a_majority_take_no_others_with_them() {
         nodes.kill(*n);
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
+    let says = nodes.admin(shards[2]).get("/readyz").await.unwrap();
+    assert!(
+        says.status == 503 && says.text().contains("without a leader"),
+        "{}",
+        says.text()
+    );
     let (mut here, mut away) = (0, 0);
     let answers = join_all(items.iter().map(|item| had(&index, item))).await;
     for (item, answer) in items.iter().zip(answers) {

@@ -417,6 +417,23 @@ async fn metadata_moves_on(nodes: &mut Nodes, coordinators: &[usize], through: &
 
     nodes.kill(coordinators[other]);
     let alone = until(&through[one], "alone", |told| told["status"]["current"] == false).await;
+    let unready = || async {
+        nodes
+            .admin(coordinators[one])
+            .get("/readyz")
+            .await
+            .unwrap()
+            .status
+            == 503
+    };
+    let given_up = Instant::now() + Duration::from_secs(30);
+    while !unready().await {
+        assert!(
+            Instant::now() < given_up,
+            "a coordinator without a majority says that it is ready"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     assert_eq!(alone["status"]["metadata"]["leader"], Value::Null);
     assert_eq!(list(&alone, "nodes").len(), 6);
     let screen = asked(&through[one], &["status"]).await;
