@@ -58,7 +58,7 @@ async fn neither_a_copy_of_a_disk_nor_one_that_was_replaced_comes_in() {
     nodes.kill(shard);
     nodes.lose_disk(shard);
     nodes.start(shard);
-    nodes.says(shard, "joined", 2).await;
+    nodes.says(shard, "shard: joined", 3).await;
     nodes.kill(shard);
     let new = tempfile::tempdir().unwrap();
     copy(&nodes.data(shard), new.path());
@@ -75,7 +75,7 @@ async fn neither_a_copy_of_a_disk_nor_one_that_was_replaced_comes_in() {
     .await;
     exchange(&nodes, new.path());
     nodes.start(shard);
-    nodes.says(shard, "joined", 3).await;
+    nodes.says(shard, "shard: joined", 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
