@@ -3,7 +3,7 @@
 use super::bench::{Bench, GENERATION, Item, target};
 use sealdex_core::{ClusterLabel, ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::{Candidate, ClusterProbe, ResolveRequest, ScanQuery, ScanReply, ScanRequest};
-use sealdex_index::distance::exact;
+use sealdex_index::distance::answered;
 use sealdex_index::filter::Filter;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -126,7 +126,7 @@ impl Bench {
             .items
             .iter()
             .filter(|(_, item)| colour.is_none_or(|colour| colour == item.colour));
-        let distance = |item: &Item| exact(self.model.metric, query, &item.vector);
+        let distance = |item: &Item| answered(self.model.metric, query, &item.vector);
         let mut all: Vec<(f64, ItemLabel)> = matching
             .map(|(id, item)| (distance(item), self.labels.item(id)))
             .collect();

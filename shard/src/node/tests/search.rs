@@ -246,7 +246,7 @@ async fn many_candidates_resolve_in_their_order() {
         let (query, stale) = (n % 2, n % 7 == 0);
         let op = if stale { Op([0; 16]) } else { item.op };
         candidates.push((query as u32, bench.labels.item(id), op));
-        let distance = sealdex_index::distance::exact(Metric::Cosine, &queries[query], &item.vector);
+        let distance = sealdex_index::distance::answered(Metric::Cosine, &queries[query], &item.vector);
         let op = item.op;
         matching.push((!stale || item.colour == 3).then_some(Resolved { op, distance }));
         everyone.push(Some(Resolved { op, distance }));
