@@ -83,7 +83,7 @@ verify: deps
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --locked
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo fetch --locked && cargo deny --offline check bans licenses sources; \
 	else echo "cargo-deny is not installed (make deps-verify): the dependency rules were checked by the architecture test alone"; fi
 	$(MAKE) test
 
