@@ -5,6 +5,7 @@ use super::ServiceError;
 use super::bundles::{Bundles, ReadCaps, open_grants, verify_key};
 use super::inbox::OpenedInbox;
 use super::session::{Session, Shared, Writer};
+use super::under_way::UnderWay;
 use crate::domain::{Epochs, IndexRecord, UserRecord};
 use parking_lot::{Mutex, RwLock};
 use sealdex_core::{ErrorCode, IndexId, PartitionId, Placement, UserId};
@@ -202,7 +203,7 @@ impl Custodian {
     }
 
     /// What every write of an index holds, if anything of it is kept.
-    pub(crate) fn writes(&self, index: IndexId) -> Option<Arc<tokio::sync::RwLock<()>>> {
+    pub(crate) fn writes(&self, index: IndexId) -> Option<UnderWay> {
         Some(self.indexes.read().get(&index)?.shared.writes.clone())
     }
 

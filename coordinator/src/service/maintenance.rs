@@ -154,7 +154,7 @@ async fn fold_clusters(
             read.push((model, cluster, rows));
         }
     }
-    drop(session.writes.write().await);
+    session.writes.settled().await;
     let settled = fanout.fellows.settle_writes(session.id).await;
     settled.map_err(|_| ShardError::Busy)?;
     for (model, cluster, rows) in read {

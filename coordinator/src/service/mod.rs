@@ -4,6 +4,7 @@
 //! storage, and what comes back is opened for the answer only.
 
 mod bundles;
+mod census;
 mod coded_rows;
 mod cpu;
 mod custodian;
@@ -30,6 +31,7 @@ mod session;
 mod startup;
 mod training;
 mod training_plan;
+mod under_way;
 mod upsert;
 mod users;
 mod write_plan;

@@ -473,7 +473,7 @@ impl Service {
     pub(crate) async fn settle(&self, index: IndexId, epochs: Option<Epochs>) -> Result<(), ServiceError> {
         let Some(epochs) = epochs else {
             if let Some(writes) = self.custodian.writes(index) {
-                drop(writes.write().await);
+                writes.settled().await;
             }
             return Ok(());
         };

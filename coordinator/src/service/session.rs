@@ -4,6 +4,7 @@
 use super::ServiceError;
 use super::fitness::Fitness;
 use super::inbox::OpenedInbox;
+use super::under_way::UnderWay;
 use crate::domain::{Epochs, IndexRecord, ModelRef};
 use parking_lot::Mutex;
 use prost::Message;
@@ -14,7 +15,6 @@ use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use tokio::sync::RwLock;
 
 /// What reading an index takes: its opened keys, and what depends on them.
 pub(crate) struct Session {
@@ -27,9 +27,9 @@ pub(crate) struct Session {
     pub(crate) data_keys: Vec<Arc<DataKeys>>,
     /// Loaded generations: the active one, and while a training fills it the next.
     pub(crate) models: Arc<Mutex<HashMap<Generation, Arc<LoadedModel>>>>,
-    /// Held shared by every write from its first append to its commit; taken alone for a moment by a fold, so that a
+    /// Every write counts from its first append to its commit. A fold waits for those that began before it looks, so that a
     /// row which is not current afterwards is dead rather than about to be committed.
-    pub(crate) writes: Arc<RwLock<()>>,
+    pub(crate) writes: UnderWay,
     /// Serialises the first upsert, the one that fixes the dimension.
     pub(crate) first_upsert: Arc<tokio::sync::Mutex<()>>,
     pub(crate) upkeep: Arc<Mutex<Upkeep>>,
@@ -42,7 +42,7 @@ pub(crate) struct Session {
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
     pub(crate) models: Arc<Mutex<HashMap<Generation, Arc<LoadedModel>>>>,
-    pub(crate) writes: Arc<RwLock<()>>,
+    pub(crate) writes: UnderWay,
     pub(crate) first_upsert: Arc<tokio::sync::Mutex<()>>,
     pub(crate) upkeep: Arc<Mutex<Upkeep>>,
     pub(crate) fitness: Arc<Mutex<Fitness>>,

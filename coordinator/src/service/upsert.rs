@@ -78,7 +78,7 @@ impl Service {
         plan: impl Fn(&Session, &Placement, &[Arc<LoadedModel>]) -> WritePlan + Clone + Send + 'static,
     ) -> Result<(), ServiceError> {
         let (session, writer) = (index.reader("upsert vectors")?, index.writer("upsert vectors")?);
-        let _writing = session.writes.read().await;
+        let _writing = session.writes.begin();
         for _ in 0..GENERATION_CHANGES_MAX {
             let models = self.models_to_write(index, vectors).await?;
             let plan = {
