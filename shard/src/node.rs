@@ -17,13 +17,13 @@ use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use sealdex_consensus::{Host, Purpose, Room, Space};
 use sealdex_core::{
-    BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, NodeId, Op, PartitionId,
+    BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, KeyEpoch, NodeId, Op, PartitionId, ReadIndex,
 };
 use sealdex_crypto::{BatchContext, DataKeys, Lease, WritePublicKey};
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
-    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
-    WalkRequest,
+    Applied, ClusterRows, Counted, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest,
+    ResealRequest, Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target,
+    WalkReply, WalkRequest,
 };
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Entry, entry::Command};
@@ -240,7 +240,8 @@ impl Node {
 
     /// Scores the rows of clusters.
     pub async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {
-        let scan = self.read(Call::Scan, request.target, move |access, crew| {
+        let since = request.since;
+        let scan = self.read(Call::Scan, request.target, since, move |access, crew| {
             scan::search(access, &request, crew)
         });
         let scanned = scan.await?;
@@ -250,7 +251,8 @@ impl Node {
 
     /// Tells which candidates are current, and their exact distances.
     pub async fn resolve(&self, request: ResolveRequest) -> Result<ResolveReply, ShardError> {
-        let resolve = self.read(Call::Resolve, request.target, move |access, crew| {
+        let since = request.since;
+        let resolve = self.read(Call::Resolve, request.target, since, move |access, crew| {
             scan::resolve(access, &request, crew)
         });
         let resolved = resolve.await?;
@@ -261,7 +263,7 @@ impl Node {
     /// Opens items, in the order asked; `None` for one that does not exist or of which another write is current. Shorter
     /// than the request if that takes up more than it may.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
-        self.read(Call::Fetch, request.target, move |access, _| {
+        self.read(Call::Fetch, request.target, request.since, move |access, _| {
             scan::fetch(access, &request)
         })
         .await
@@ -269,7 +271,7 @@ impl Node {
 
     /// Opens the partition's items in the order of their labels.
     pub async fn walk(&self, request: WalkRequest) -> Result<WalkReply, ShardError> {
-        self.read(Call::Walk, request.target, move |access, _| {
+        self.read(Call::Walk, request.target, None, move |access, _| {
             scan::walk(access, &request)
         })
         .await
@@ -301,7 +303,7 @@ impl Node {
         generation: Generation,
         cluster: ClusterLabel,
     ) -> Result<ClusterRows, ShardError> {
-        self.read(Call::ClusterRows, target, move |access, _| {
+        self.read(Call::ClusterRows, target, None, move |access, _| {
             scan::cluster_rows(access, generation, cluster)
         })
         .await
@@ -313,7 +315,7 @@ impl Node {
         target: Target,
         writes: Vec<(ItemLabel, Op)>,
     ) -> Result<Vec<bool>, ShardError> {
-        self.read(Call::Current, target, move |access, _| {
+        self.read(Call::Current, target, None, move |access, _| {
             scan::current(access, &writes)
         })
         .await
@@ -322,7 +324,7 @@ impl Node {
     /// Rewrites blocks of a cluster. Blocks that are well filled and have lost no row stay as they are.
     pub async fn fold(&self, request: FoldRequest) -> Result<Applied, ShardError> {
         let target = request.target;
-        let fold = self.read(Call::Fold, target, move |access, _| {
+        let fold = self.read(Call::Fold, target, None, move |access, _| {
             maintenance::fold(access, &request)
         });
         let folded = fold.await?;
@@ -342,7 +344,7 @@ impl Node {
     /// Seals the next records again under the key epoch that the lease's keys seal under.
     pub async fn reseal(&self, request: ResealRequest) -> Result<Resealed, ShardError> {
         let target = request.target;
-        let reseal = self.read(Call::Reseal, target, move |access, _| {
+        let reseal = self.read(Call::Reseal, target, None, move |access, _| {
             maintenance::reseal(access, request.from)
         });
         let (commands, resealed) = reseal.await?;
@@ -364,9 +366,10 @@ impl Node {
     }
 
     /// Rewrites the files that hold the index's records, those of the partition's log among them, so that nothing that was replaced or
-    /// deleted before is in any.
+    /// deleted before is in any. A replica that follows first applies what was acknowledged: else that would come only afterwards.
     pub async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError> {
         let replica = self.replica(partition)?;
+        replica.current().await?;
         let prefix = Keys::new(partition, index).index().to_vec();
         let purged = match &*self.housekeeper.lock() {
             Some(housekeeper) => housekeeper.purge(prefix),
@@ -378,9 +381,13 @@ impl Node {
     }
 
     /// How many items the index has in the partition.
-    pub async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
-        let state = self.replica(partition)?.current().await?.state(index);
-        Ok(state.ok_or(ShardError::UnknownIndex)?.items)
+    pub async fn count(&self, partition: PartitionId, index: IndexId) -> Result<Counted, ShardError> {
+        let (directory, at) = self.replica(partition)?.current_at().await?;
+        let state = directory.state(index).ok_or(ShardError::UnknownIndex)?;
+        Ok(Counted {
+            items: state.items,
+            at,
+        })
     }
 
     /// What waits in an index's inbox, still sealed.
@@ -410,16 +417,17 @@ impl Node {
         Ok(self.replica(partition)?.current().await?.indexes())
     }
 
-    /// Runs a job that opens records, if the node has a lease for it.
+    /// Runs a job that opens records, if the node has a lease for it. With `since`, as of then or later.
     async fn read<T: Send + 'static>(
         &self,
         kind: Call,
         target: Target,
+        since: Option<ReadIndex>,
         job: impl FnOnce(&Access, &Crew) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         let replica = self.replica(target.partition)?;
         let keys = self.leases.keys(target)?;
-        let directory = replica.current().await?;
+        let directory = replica.since(since).await?;
         let access = Access {
             database: Arc::clone(&self.database),
             directory: Arc::clone(&directory),

@@ -4,9 +4,9 @@ use crate::partition::{Directory, Partition};
 use crate::storage::Database;
 use bytes::Bytes;
 use sealdex_consensus::{
-    ChangeError, Full, Group, GroupId, GroupStatus, Host, ProposeError, Purpose, ReadError,
+    ChangeError, Full, Group, GroupId, GroupStatus, Host, LogIndex, ProposeError, Purpose, ReadError,
 };
-use sealdex_core::{NodeId, PartitionId};
+use sealdex_core::{NodeId, PartitionId, ReadIndex};
 use sealdex_index::dataplane::{Applied, ShardError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,9 +55,28 @@ impl Replica {
     /// What readers see, as of a moment after this was called: everything that was acknowledged before is in it. Whoever leads the
     /// partition says how much that is; a replica that follows waits until it has applied it.
     pub(crate) async fn current(&self) -> Result<Arc<Directory>, ShardError> {
+        let (directory, _) = self.current_at().await?;
+        Ok(directory)
+    }
+
+    /// The same, and how much of the log it takes in at least.
+    pub(crate) async fn current_at(&self) -> Result<(Arc<Directory>, ReadIndex), ShardError> {
         let index = self.group.read_index().await.map_err(not_led)?;
         self.group.wait_applied(index).await.map_err(not_led)?;
-        Ok(Arc::clone(&self.directory))
+        Ok((Arc::clone(&self.directory), ReadIndex(index.0)))
+    }
+
+    /// What readers see who know how much of the log they have to see, because that was confirmed since they began. A replica that
+    /// follows finds out what is to be seen now all the same: it may lag behind what such a reader saw of the leader just now.
+    pub(crate) async fn since(&self, index: Option<ReadIndex>) -> Result<Arc<Directory>, ShardError> {
+        match index {
+            Some(index) if self.group.is_leader() => {
+                let applied = self.group.wait_applied(LogIndex(index.0)).await;
+                applied.map_err(not_led)?;
+                Ok(Arc::clone(&self.directory))
+            }
+            _ => self.current().await,
+        }
     }
 
     /// Who leads, as far as is known here.

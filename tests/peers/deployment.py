@@ -32,7 +32,7 @@ KINDS = ("one process", f"1 + {SHARDS} nodes")
 REQUESTS = "sealdex_http_request_duration_seconds"
 STAGE = "sealdex_stage_duration_seconds"
 CALL = "sealdex_shard_call_duration_seconds"
-STAGES = ("open_index", "inbox", "model", "scan", "resolve", "answer")
+STAGES = ("open_index", "inbox", "model", "count", "scan", "resolve", "answer")
 
 
 def main():

@@ -5,9 +5,9 @@ use sealdex_coordinator::ports::ShardClient;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
-    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
-    WalkRequest,
+    Applied, ClusterRows, Counted, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest,
+    ResealRequest, Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target,
+    WalkReply, WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use sealdex_shard::Node;
@@ -90,7 +90,7 @@ impl ShardClient for LocalShard {
         self.node.purge(partition, index).await
     }
 
-    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<Counted, ShardError> {
         self.node.count(partition, index).await
     }
 

@@ -201,6 +201,11 @@ impl<S: StateMachine> Group<S> {
         self.replica.metrics(|metrics| metrics.current_leader.map(NodeId))
     }
 
+    /// Whether this node leads, as far as it knows: it may have been deposed.
+    pub fn is_leader(&self) -> bool {
+        self.replica.metrics(|metrics| metrics.state.is_leader())
+    }
+
     /// Whether somebody leads, heard of here within the last seconds.
     pub fn is_led(&self) -> bool {
         self.replica.is_led()

@@ -64,6 +64,11 @@ number_id!(
     NodeId(u64)
 );
 
+number_id!(
+    /// How much of a partition's log a read has to take in: confirmed once, it holds for every read that began before it was.
+    ReadIndex(u64)
+);
+
 label!(
     /// An item's name in storage: a PRF of its id under a key only the index's owner holds.
     ItemLabel

@@ -13,7 +13,7 @@ mod units;
 pub use error::ErrorCode;
 pub use ids::{
     BlobLabel, BlockId, ClusterLabel, ClusterNo, DeploymentId, Generation, IndexId, ItemLabel, KeyEpoch,
-    NodeId, Op, PartitionId, UserId, UserIdError,
+    NodeId, Op, PartitionId, ReadIndex, UserId, UserIdError,
 };
 pub use placement::Placement;
 pub use secret_text::SecretText;

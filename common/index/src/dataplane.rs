@@ -8,7 +8,7 @@ use crate::metadata::Metadata;
 use crate::quantiser::{Codec, Scorer};
 use sealdex_core::{
     BlockId, ClusterLabel, Dimension, ErrorCode, Generation, IndexId, ItemLabel, KeyEpoch, Metric, NodeId,
-    Op, PartitionId, Precision,
+    Op, PartitionId, Precision, ReadIndex,
 };
 use std::sync::Arc;
 
@@ -25,6 +25,16 @@ pub struct Target {
     pub partition: PartitionId,
 }
 
+/// How many items an index has in a partition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Counted {
+    /// Items.
+    pub items: u64,
+    /// How much of the log the count takes in: all that was acknowledged before it was asked for. To be passed on by whoever counted, so
+    /// that no majority has to confirm it again.
+    pub at: ReadIndex,
+}
+
 /// Score the rows of some clusters for some queries.
 #[derive(Clone)]
 pub struct ScanRequest {
@@ -36,6 +46,8 @@ pub struct ScanRequest {
     pub probes: Vec<ClusterProbe>,
     /// The queries. A block is opened once for all of them.
     pub queries: Arc<[ScanQuery]>,
+    /// How much of the log has to be taken in; `None` for all that was acknowledged before the call.
+    pub since: Option<ReadIndex>,
 }
 
 /// One cluster of a scan.
@@ -94,6 +106,8 @@ pub struct ResolveRequest {
     pub candidates: Vec<(u32, ItemLabel, Op)>,
     /// An item that was written anew since it was scanned is answered as it is now, if it still matches.
     pub filter: Option<Arc<Filter>>,
+    /// As of a scan.
+    pub since: Option<ReadIndex>,
 }
 
 /// For each candidate of a [`ResolveRequest`], in its order: the item's current write and its exact distance, or `None`
@@ -150,6 +164,8 @@ pub struct FetchRequest {
     pub fields: Fields,
     /// The items; with an `Op`, only if that write is still the current one.
     pub items: Vec<(ItemLabel, Option<Op>)>,
+    /// As of a scan.
+    pub since: Option<ReadIndex>,
     /// About how many bytes of records to open. A reply that reaches it is shorter than the request, by as much as has
     /// to be asked for again; it has one item at least.
     pub bytes_max: usize,

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod authority;
+mod bundles;
 mod channels;
 mod credentials;
 mod directory;
@@ -17,6 +18,7 @@ mod gate;
 mod headers;
 mod identity;
 pub mod payload;
+mod peer_channel;
 mod peer_client;
 mod peer_service;
 mod replica_reads;
@@ -42,12 +44,14 @@ pub mod wire {
 }
 
 pub use authority::{Authority, AuthorityError, Issued, Names};
-pub use channels::{ChannelError, Channels, Lane, PeerChannel, stranger};
-pub use credentials::{Credentials, CredentialsError, CurrentCredentials, about};
+pub use bundles::{Bundles, Waiting};
+pub use channels::{ChannelError, Channels, Lane, stranger};
+pub use credentials::{Credentials, CredentialsError, CurrentCredentials, about, is_of_other_authority};
 pub use directory::{Directory, Registered};
 pub use gate::{Caller, Gate};
 pub use headers::Headers;
 pub use identity::{Identity, IdentityError, NodeName, NodeNameError, Role, RoleError};
+pub use peer_channel::PeerChannel;
 pub use peer_client::{PeerClient, PeerError, join};
 pub use peer_service::{PeerHandler, PeerService, SnapshotChunks};
 pub use replica_reads::{allow_any_replica, allows_any_replica, tell_leader, told_leader};

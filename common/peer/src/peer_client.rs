@@ -1,21 +1,31 @@
 //! What consensus says to another node, as calls: bytes there, bytes back. Never looks into them.
 
-use crate::channels::{ChannelError, Channels, Lane, PeerChannel, stranger};
+use crate::bundles::{Bundles, Waiting};
+use crate::channels::{ChannelError, Channels, Lane, stranger};
 use crate::credentials::Credentials;
+use crate::peer_channel::PeerChannel;
 use crate::wire::peer::peer_client::PeerClient as Wire;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use sealdex_core::{NodeId, limits};
-use sealdex_proto::peer::{JoinReply, JoinRequest, RaftMessage, SnapshotChunk};
+use sealdex_proto::peer::raft_answer::Told;
+use sealdex_proto::peer::{JoinReply, JoinRequest, RaftAnswer, RaftMessage, RaftMessages, SnapshotChunk};
+use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
+
+/// Heartbeats, votes, questions and small entries travel together; what is larger would make them wait.
+const TOGETHER_BYTES_MAX: usize = 16 * 1024;
+
+/// Nobody waits longer for what travels together.
+const TOGETHER_MAX: Duration = Duration::from_secs(10);
 
 /// Why there is no answer. Whether the message arrived is unknown.
 #[derive(Debug, thiserror::Error)]
@@ -34,24 +44,54 @@ pub enum PeerError {
     Chunks(io::Error),
 }
 
+/// Messages to one peer, and their answers.
+type ToPeer = Bundles<Bytes, Bytes>;
+
 /// Calls to peers. Cheap to clone.
 #[derive(Clone)]
 pub struct PeerClient {
     channels: Arc<Channels>,
+    bundles: Arc<Mutex<HashMap<NodeId, Arc<ToPeer>>>>,
 }
 
 impl PeerClient {
     /// Over these connections.
     pub fn new(channels: Arc<Channels>) -> Self {
-        Self { channels }
+        Self {
+            channels,
+            bundles: Arc::default(),
+        }
     }
 
-    /// Brings a message to `to`, and its answer back, before the deadline.
+    /// Brings a message to `to`, and its answer back, before the deadline. Small ones travel together.
     pub async fn call(&self, to: NodeId, message: Bytes, deadline: Duration) -> Result<Bytes, PeerError> {
-        let mut peer = self.peer(to, Lane::Consensus)?;
-        let answer = timeout(deadline, peer.raft(RaftMessage { payload: message })).await;
-        let answer = answer.map_err(|_| PeerError::TimedOut(deadline))??;
-        Ok(answer.into_inner().payload)
+        let peer = self.peer(to, Lane::Consensus)?;
+        let answer = timeout(deadline, async {
+            if message.len() > TOGETHER_BYTES_MAX {
+                alone(peer, message).await
+            } else {
+                self.together(to, message).await
+            }
+        });
+        Ok(answer.await.map_err(|_| PeerError::TimedOut(deadline))??)
+    }
+
+    async fn together(&self, to: NodeId, message: Bytes) -> Result<Bytes, Status> {
+        let bundles = self.bundles.lock().entry(to).or_default().clone();
+        let (client, bytes) = (self.clone(), message.len());
+        let send = move |payloads, waiting: Waiting<Bytes>| {
+            // As metadata and credentials are now, for senders go on as long as there is something to send.
+            let peer = client.peer(to, Lane::Consensus);
+            async move {
+                let mut request = Request::new(RaftMessages { payloads });
+                request.set_timeout(TOGETHER_MAX);
+                match peer {
+                    Ok(mut peer) => waiting.listen(peer.raft_together(request), answer_of).await,
+                    Err(error) => waiting.fail(&Status::unavailable(error.to_string())),
+                }
+            }
+        };
+        bundles.ask(message, bytes, send).await
     }
 
     /// Brings a snapshot to `to`, chunk by chunk, and the answer back. Gives up when no chunk was taken, and no answer came, for
@@ -95,6 +135,21 @@ impl PeerClient {
             .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX))
     }
+}
+
+async fn alone(mut peer: Wire<PeerChannel>, payload: Bytes) -> Result<Bytes, Status> {
+    let answer = peer.raft(RaftMessage { payload }).await;
+    Ok(answer?.into_inner().payload)
+}
+
+/// Which of the messages is answered, and how.
+fn answer_of(answer: RaftAnswer) -> (u32, Result<Bytes, Status>) {
+    let told = match answer.told {
+        Some(Told::Payload(payload)) => Ok(payload),
+        Some(Told::Refusal(refusal)) => Err(Status::new(Code::from(refusal.code), refusal.text)),
+        None => Err(Status::internal("an answer that says nothing")),
+    };
+    (answer.position, told)
 }
 
 /// Asks the node at `address` to let this one join, before the deadline.

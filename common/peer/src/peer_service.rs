@@ -6,9 +6,12 @@ use crate::wire::peer::peer_server::{Peer, PeerServer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use sealdex_core::{NodeId, limits};
-use sealdex_proto::peer::{JoinReply, JoinRequest, RaftMessage, SnapshotChunk};
+use sealdex_proto::peer::raft_answer::Told;
+use sealdex_proto::peer::{
+    JoinReply, JoinRequest, RaftAnswer, RaftMessage, RaftMessages, Refusal, SnapshotChunk,
+};
 use std::io;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
@@ -51,6 +54,36 @@ impl Peer for PeerService {
         let message = request.into_inner().payload;
         let payload = self.handler.raft(caller.node(), message).await?;
         Ok(Response::new(RaftMessage { payload }))
+    }
+
+    type RaftTogetherStream = BoxStream<'static, Result<RaftAnswer, Status>>;
+
+    async fn raft_together(
+        &self,
+        request: Request<RaftMessages>,
+    ) -> Result<Response<Self::RaftTogetherStream>, Status> {
+        let caller = self.gate.admit(&request)?.node();
+        let payloads = request.into_inner().payloads.into_iter();
+        let answers: FuturesUnordered<_> = (0..)
+            .zip(payloads)
+            .map(|(position, payload)| {
+                let handler = Arc::clone(&self.handler);
+                async move {
+                    let told = match handler.raft(caller, payload).await {
+                        Ok(payload) => Told::Payload(payload),
+                        Err(status) => Told::Refusal(Refusal {
+                            code: status.code().into(),
+                            text: status.message().to_owned(),
+                        }),
+                    };
+                    Ok(RaftAnswer {
+                        position,
+                        told: Some(told),
+                    })
+                }
+            })
+            .collect();
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn snapshot(

@@ -13,6 +13,8 @@ label! {
         Slow = "slow",
         /// Another one leads the partition by now.
         Leader = "leader",
+        /// The first one is away.
+        Away = "away",
     }
 }
 

@@ -17,6 +17,8 @@ label! {
         Inbox = "inbox",
         /// The model of a generation is found or loaded.
         Model = "model",
+        /// Every partition's items are counted, as of when the request arrived.
+        Count = "count",
         /// Clusters are scanned.
         Scan = "scan",
         /// Candidates are asked for at their homes.

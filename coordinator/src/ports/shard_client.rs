@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
-    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
-    WalkRequest,
+    Applied, ClusterRows, Counted, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest,
+    ResealRequest, Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target,
+    WalkReply, WalkRequest,
 };
 use sealdex_proto::partition::Entry;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub trait ShardClient: Send + Sync {
     async fn purge(&self, partition: PartitionId, index: IndexId) -> Result<(), ShardError>;
 
     /// Items of an index in a partition.
-    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError>;
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<Counted, ShardError>;
 
     /// What waits in the inbox of an index in a partition, still sealed.
     async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError>;

@@ -134,7 +134,7 @@ fn named(survey: &Survey, name: &str) -> Result<NodeId, ServiceError> {
             NodePhase::Replaced => "was replaced by a node with an empty disk",
             _ => "was decommissioned",
         };
-        let why = format!("Node '{name}' is gone: it {how}. What is left to do is to stop its process.");
+        let why = format!("Node '{name}' is gone: it {how}. Its process ends by itself, if it runs still.");
         ServiceError::new(ErrorCode::Conflict, why)
     };
     let member = of_name.iter().find(|record| record.is_member());

@@ -123,13 +123,7 @@ impl Service {
     }
 
     pub(crate) async fn count(&self, index: &OpenIndex) -> Result<u64, ServiceError> {
-        self.current_record(index)?;
-        let counts = self
-            .fanout
-            .placement
-            .partitions()
-            .map(|partition| self.fanout.shards.count(partition, index.record.id));
-        Ok(try_join_all(counts).await?.into_iter().sum())
+        Ok(self.census(index).await?.items())
     }
 
     /// Opens items, each asked for once. `cure` is what can be done if they are too large together.
@@ -146,6 +140,7 @@ impl Service {
             precision: index.record.precision,
             fields,
             items: labels.iter().map(|label| (*label, None)).collect(),
+            since: None,
         };
         let mut found = HashMap::new();
         let mut opened = AnswerSize::new(cure);

@@ -1,6 +1,7 @@
 //! Opening items at their homes, a page at a time, and the limit to what one answer may hold.
 
 use super::ServiceError;
+use super::census::Census;
 use super::fanout::Fanout;
 use super::session::Session;
 use futures_util::future::try_join_all;
@@ -20,6 +21,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) precision: Precision,
     pub(crate) fields: Fields,
     pub(crate) items: Vec<(ItemLabel, Option<Op>)>,
+    /// As of a request's census, if it took one.
+    pub(crate) since: Option<&'a Census>,
 }
 
 impl Fanout {
@@ -65,6 +68,7 @@ impl Fanout {
                     precision: opening.precision,
                     fields: opening.fields,
                     items: items.to_vec(),
+                    since: opening.since.map(|census| census.at(partition)),
                     bytes_max: limits::PAGE_BYTES_MAX,
                 })
             })

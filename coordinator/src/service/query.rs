@@ -69,17 +69,22 @@ impl Service {
         let all = self.fanout.all_partitions();
         let before = stage(Stage::Inbox, self.inbox_before(index, session, &all)).await?;
         let model = stage(Stage::Model, self.fanout.model(session, &record.active)).await?;
-        let neighbours = match model {
+        let census = match model {
+            None => None,
+            Some(_) => Some(stage(Stage::Count, self.census(index)).await?),
+        };
+        let neighbours = match model.as_ref().zip(census.as_ref()) {
             None => vec![Vec::new(); query.vectors.len()],
-            Some(model) => {
-                let everything = self.count(index).await?;
+            Some((model, census)) => {
+                let everything = census.items();
                 check_size(query, everything)?;
                 let round = Round {
                     service: self,
                     record: &record,
                     session,
                     query,
-                    model: &model,
+                    model,
+                    census,
                     everything,
                     filter: query.filter.clone().map(Arc::new),
                 };
@@ -101,6 +106,7 @@ impl Service {
             session,
             query,
             waited: &waited,
+            census: census.as_ref(),
             last,
         };
         stage(Stage::Answer, answering.answer(neighbours)).await

@@ -306,7 +306,7 @@ impl Service {
         let mut sample = Vec::with_capacity(plan.sample_rows * plan.dimension.get());
         for partition in self.fanout.placement.partitions() {
             let of_partition = self.fanout.shards.count(partition, record.id).await?;
-            let mut left = plan.share_of_sample(of_partition);
+            let mut left = plan.share_of_sample(of_partition.items);
             let mut after = None;
             while left > 0 {
                 let fields = Fields {

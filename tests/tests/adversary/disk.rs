@@ -14,20 +14,11 @@ use sealdex_proto::partition::{
     AppendBlocks, CommitItems, DeleteItems, Entry, PutBlobs, ReplaceBlocks, entry,
 };
 use sealdex_shard::Node;
+use sealdex_tests::folder::copy_of;
 use sealdex_tests::scanner::{Scanner, files_under};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
-
-pub(crate) fn copy_of(folder: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for file in files_under(folder).unwrap() {
-        let to = copy.path().join(file.strip_prefix(folder).unwrap());
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(&file, &to).unwrap();
-    }
-    copy
-}
 
 fn partitions() -> impl Iterator<Item = PartitionId> {
     (0..PARTITIONS).map(PartitionId)
@@ -188,7 +179,7 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
     let home = Placement::new(PARTITIONS).of_item(&label);
     let files = Files::open(&data).await;
     let node = &files.node;
-    let before = node.count(home, id).await.unwrap();
+    let before = node.count(home, id).await.unwrap().items;
     for batch in batches(&record, label.as_bytes()) {
         let mut tried: Vec<Option<[u8; 64]>> = vec![None, Some([0; 64])];
         tried.extend(
@@ -227,7 +218,11 @@ async fn a_reader_with_a_copy_of_the_disk_makes_no_batch_that_a_shard_accepts() 
     let report = scanner.scan_folder(copy.path()).unwrap();
     assert!(report.finds.is_empty(), "{:?}", report.finds);
     let delete = &batches(&record, label.as_bytes())[0];
-    assert_eq!(node.count(home, id).await.unwrap(), before, "nothing has changed");
+    assert_eq!(
+        node.count(home, id).await.unwrap().items,
+        before,
+        "nothing has changed"
+    );
 
     // The same batch, signed by whoever may write.
     let writer = writer
@@ -328,6 +323,7 @@ async fn a_writer_with_a_copy_of_the_disk_opens_no_row() {
             contents: false,
         },
         items: vec![(label, None)],
+        since: None,
     };
     let found = node.fetch(one).await.unwrap();
     assert_eq!(

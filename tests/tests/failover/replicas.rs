@@ -4,16 +4,16 @@
 use crate::deployment;
 use sealdex_core::{DeploymentId, NodeId};
 use sealdex_peer::wire::shard::shard_client::ShardClient;
-use sealdex_peer::{
-    Channels, Credentials, Directory, Identity, Lane, Registered, Role, allow_any_replica, told_leader,
-};
-use sealdex_proto::shard::{IndexInPartition, IndexesRequest};
+use sealdex_peer::{Channels, Credentials, Directory, Identity, Lane, Registered, Role, allow_any_replica};
+use sealdex_proto::shard::answer::Told;
+use sealdex_proto::shard::question::Asked;
+use sealdex_proto::shard::{Answer, IndexInPartition, IndexesRequest, Question, Questions};
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::nodes::{Kind, Nodes};
 use std::fs;
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 const PARTITIONS: u32 = 16;
 
@@ -37,14 +37,17 @@ async fn every_replica_answers_with_what_was_acknowledged() {
             let mut counted = 0;
             for partition in 0..PARTITIONS {
                 let here = IndexInPartition { index, partition };
-                let reply = asking.count(*node, here, true).await.unwrap();
-                let leader = told_leader(&reply).unwrap();
-                counted += reply.into_inner().value;
+                let answer = asking.count(*node, here, true).await;
+                let leader = answer.leader.map(NodeId).unwrap();
+                let Some(Told::Counted(told)) = answer.told else {
+                    panic!("node {node} does not count partition {partition}, led by {leader}");
+                };
+                counted += told.items;
                 // Who does not allow it is told who leads.
-                match asking.count(*node, here, false).await.map(drop) {
-                    Ok(()) if leader == *node => led += 1,
-                    Err(_) if leader != *node => redirected += 1,
-                    answer => panic!("node {node} of partition {partition}, led by {leader}: {answer:?}"),
+                match asking.count(*node, here, false).await.told {
+                    Some(Told::Counted(_)) if leader == *node => led += 1,
+                    Some(Told::Error(_)) if leader != *node => redirected += 1,
+                    _ => panic!("node {node} of partition {partition}, led by {leader}"),
                 }
             }
             assert_eq!(counted, written, "node {node} in round {round}");
@@ -102,17 +105,17 @@ impl Asking {
         indexes[0]
     }
 
-    async fn count(
-        &self,
-        node: NodeId,
-        here: IndexInPartition,
-        anywhere: bool,
-    ) -> Result<Response<sealdex_proto::shard::Number>, Status> {
-        let mut request = Request::new(here);
-        if anywhere {
-            allow_any_replica(&mut request);
-        }
+    async fn count(&self, node: NodeId, here: IndexInPartition, anywhere: bool) -> Answer {
+        let question = Question {
+            any_replica: anywhere,
+            asked: Some(Asked::Count(here)),
+            ..Question::default()
+        };
+        let questions = Questions {
+            questions: vec![question],
+        };
         let channel = self.channels.to(node, Lane::Data).unwrap();
-        ShardClient::new(channel).count(request).await
+        let answers = ShardClient::new(channel).together(questions).await;
+        answers.unwrap().into_inner().message().await.unwrap().unwrap()
     }
 }

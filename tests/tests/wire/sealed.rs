@@ -11,12 +11,14 @@ use sealdex_crypto::{
 use sealdex_index::dataplane::{FetchRequest, Fields, ShardError, Target};
 use sealdex_index::metadata::Metadata;
 use sealdex_index::record::encode_meta;
-use sealdex_peer::payload::{self, error_of_status};
+use sealdex_peer::payload::{self, error_of_status, read_refusal};
 use sealdex_peer::wire::shard::shard_client::ShardClient;
 use sealdex_peer::{Lane, PeerChannel};
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{self, entry::Command};
 use sealdex_proto::shard as wire;
+use sealdex_proto::shard::answer::Told;
+use sealdex_proto::shard::question::Asked;
 use sealdex_tests::scanner::Scanner;
 use serde_json::json;
 use std::time::Duration;
@@ -174,10 +176,22 @@ impl Hand {
 
     /// The sealed answer.
     async fn fetch(&self, call: wire::SealedCall) -> Result<Bytes, ShardError> {
-        let reply = self.shard.clone().fetch(call).await;
-        reply
-            .map(|reply| reply.into_inner().sealed)
-            .map_err(|status| error_of_status(&status))
+        let question = wire::Question {
+            asked: Some(Asked::Fetch(call)),
+            ..wire::Question::default()
+        };
+        let questions = wire::Questions {
+            questions: vec![question],
+        };
+        let answers = self.shard.clone().together(questions).await;
+        let mut answers = answers.map_err(|status| error_of_status(&status))?.into_inner();
+        let answer = answers.message().await.unwrap().unwrap();
+        assert_eq!((answer.position, answer.leader), (0, None));
+        match answer.told.unwrap() {
+            Told::Sealed(reply) => Ok(reply.sealed),
+            Told::Error(refusal) => Err(read_refusal(refusal).unwrap()),
+            Told::Counted(_) => panic!("it was not asked to count"),
+        }
     }
 }
 
@@ -218,6 +232,7 @@ impl Session {
                 contents: true,
             },
             items: vec![(LABEL, None)],
+            since: None,
             bytes_max: 1 << 20,
         };
         let message = payload::fetch_request(&request);

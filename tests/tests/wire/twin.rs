@@ -210,13 +210,13 @@ impl ShardClient for Twin {
         self.wire.purge(partition, index).await
     }
 
-    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<Counted, ShardError> {
         let wire = || async { self.wire.count(partition, index).await };
         self.same(
             "count",
             wire,
             || async { self.node().count(partition, index).await },
-            |n| *n,
+            |counted| counted.items,
         )
         .await
     }

@@ -17,7 +17,7 @@ const TEXT_CHARS_MAX: usize = 512;
 pub fn status_of_error(error: &ShardError) -> Status {
     let code = Code::from_i32(error.code().grpc_code());
     let text: String = error.to_string().chars().take(TEXT_CHARS_MAX).collect();
-    Status::with_details(code, text, message(error).encode_to_vec().into())
+    Status::with_details(code, text, refusal(error).encode_to_vec().into())
 }
 
 /// What a status says: the shard's own refusal, or else whether the call can have done anything.
@@ -25,7 +25,7 @@ pub fn error_of_status(status: &Status) -> ShardError {
     let told = Some(status.details()).filter(|details| !details.is_empty());
     if let Some(error) = told
         .and_then(|details| wire::Error::decode(details).ok())
-        .and_then(read)
+        .and_then(read_refusal)
     {
         return error;
     }
@@ -57,7 +57,8 @@ fn never_left(status: &Status) -> bool {
     false
 }
 
-fn message(error: &ShardError) -> wire::Error {
+/// A refusal as a message.
+pub fn refusal(error: &ShardError) -> wire::Error {
     let mut message = wire::Error::default();
     let kind = match error {
         ShardError::LeaseRequired => Kind::LeaseRequired,
@@ -98,8 +99,8 @@ fn message(error: &ShardError) -> wire::Error {
     message
 }
 
-/// `None` for a kind that only a later version knows.
-fn read(message: wire::Error) -> Option<ShardError> {
+/// A refusal from its message; `None` for a kind that only a later version knows.
+pub fn read_refusal(message: wire::Error) -> Option<ShardError> {
     Some(match message.kind() {
         Kind::Unspecified => return None,
         Kind::LeaseRequired => ShardError::LeaseRequired,

@@ -4,7 +4,7 @@ use super::MALFORMED;
 use super::packed::{join, pack, pack_floats, split, unpack, unpack_floats};
 use super::scan::{precision, read_precision};
 use bytes::Bytes;
-use sealdex_core::{ItemLabel, Op};
+use sealdex_core::{ItemLabel, Op, ReadIndex};
 use sealdex_index::dataplane::{FetchRequest, Fetched, Fields, ShardError, Target, WalkReply, WalkRequest};
 use sealdex_index::metadata::Metadata;
 use sealdex_proto::shard as wire;
@@ -19,6 +19,7 @@ pub fn fetch_request(request: &FetchRequest) -> wire::FetchRequest {
             join::<16, 17, 33>(label.0, op)
         }),
         bytes_max: request.bytes_max as u64,
+        since: request.since.map(|index| index.0),
     }
 }
 
@@ -38,6 +39,7 @@ pub fn read_fetch_request(target: Target, message: &wire::FetchRequest) -> Resul
             }
         })?,
         bytes_max: size(message.bytes_max)?,
+        since: message.since.map(ReadIndex),
     })
 }
 

@@ -10,7 +10,7 @@ mod place;
 mod rows;
 mod scan;
 
-pub use error::{did_nothing, error_of_status, status_of_error};
+pub use error::{did_nothing, error_of_status, read_refusal, refusal, status_of_error};
 pub use fold::{
     fold_request, read_fold_request, read_reseal_request, read_resealed, reseal_request, resealed,
 };
@@ -19,7 +19,7 @@ pub use items::{
     fetch_reply, fetch_request, read_fetch_reply, read_fetch_request, read_walk_reply, read_walk_request,
     walk_reply, walk_request,
 };
-pub use place::{applied, partition, read_applied, read_target, target};
+pub use place::{applied, counted, partition, read_applied, read_counted, read_target, target};
 pub use rows::{
     blob_reply, blob_request, cluster_rows, cluster_rows_request, current_reply, current_request,
     read_blob_reply, read_blob_request, read_cluster_rows, read_cluster_rows_request, read_current_reply,

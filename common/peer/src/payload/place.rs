@@ -3,8 +3,8 @@
 use super::MALFORMED;
 use super::packed::{join, pack, split, unpack};
 use bytes::Bytes;
-use sealdex_core::{ClusterLabel, Generation, IndexId, KeyEpoch, PartitionId};
-use sealdex_index::dataplane::{Applied, ShardError, Target};
+use sealdex_core::{ClusterLabel, Generation, IndexId, KeyEpoch, PartitionId, ReadIndex};
+use sealdex_index::dataplane::{Applied, Counted, ShardError, Target};
 use sealdex_proto::shard as wire;
 
 /// A target as a message.
@@ -51,6 +51,22 @@ pub fn read_applied(message: &wire::Applied) -> Result<Applied, ShardError> {
         orphaned: read_clusters(&message.orphaned)?,
         crowded: read_clusters(&message.crowded)?,
     })
+}
+
+/// A count, as a message.
+pub fn counted(counted: Counted) -> wire::Counted {
+    wire::Counted {
+        items: counted.items,
+        at: counted.at.0,
+    }
+}
+
+/// A count, from its message.
+pub fn read_counted(message: &wire::Counted) -> Counted {
+    Counted {
+        items: message.items,
+        at: ReadIndex(message.at),
+    }
 }
 
 fn clusters(clusters: &[(Generation, ClusterLabel)]) -> Bytes {

@@ -3,7 +3,7 @@
 use super::MALFORMED;
 use super::packed::{join, pack, pack_floats, split, unpack, unpack_floats};
 use bytes::Bytes;
-use sealdex_core::{ClusterLabel, Dimension, Generation, ItemLabel, Metric, Op, Precision};
+use sealdex_core::{ClusterLabel, Dimension, Generation, ItemLabel, Metric, Op, Precision, ReadIndex};
 use sealdex_index::dataplane::{
     Candidate, ClusterProbe, ResolveReply, ResolveRequest, Resolved, ScanQuery, ScanReply, ScanRequest,
     ShardError, Target,
@@ -40,6 +40,7 @@ pub fn scan_request(request: &ScanRequest) -> wire::ScanRequest {
             .into_iter()
             .map(|filter| filter.to_bytes().into())
             .collect(),
+        since: request.since.map(|index| index.0),
     }
 }
 
@@ -80,6 +81,7 @@ pub fn read_scan_request(target: Target, message: &wire::ScanRequest) -> Result<
         generation: Generation(message.generation),
         probes: probes.collect::<Result<_, ShardError>>()?,
         queries: queries.collect::<Result<Vec<_>, ShardError>>()?.into(),
+        since: message.since.map(ReadIndex),
     })
 }
 
@@ -127,6 +129,7 @@ pub fn resolve_request(request: &ResolveRequest) -> wire::ResolveRequest {
             join::<4, 32, 36>(query.to_le_bytes(), join(label.0, op.0))
         }),
         filter: request.filter.as_ref().map(|filter| filter.to_bytes().into()),
+        since: request.since.map(|index| index.0),
     }
 }
 
@@ -152,6 +155,7 @@ pub fn read_resolve_request(
             Ok((u32::from_le_bytes(query), ItemLabel(label), Op(op)))
         })?,
         filter: filter.transpose()?,
+        since: message.since.map(ReadIndex),
     })
 }
 

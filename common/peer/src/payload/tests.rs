@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prost::Message;
 use sealdex_core::{
     BlobLabel, BlockId, ClusterLabel, Dimension, Generation, IndexId, ItemLabel, KeyEpoch, Metric, Op,
-    PartitionId, Precision,
+    PartitionId, Precision, ReadIndex,
 };
 use sealdex_index::dataplane::*;
 use sealdex_index::filter::Filter;
@@ -123,7 +123,11 @@ proptest! {
     }
 
     #[test]
-    fn resolves(queries in prop::collection::vec(any::<f32>(), 0..20), rows: Vec<(u32, [u8; 16], [u8; 16])>) {
+    fn resolves(
+        queries in prop::collection::vec(any::<f32>(), 0..20),
+        rows: Vec<(u32, [u8; 16], [u8; 16])>,
+        since: Option<u64>,
+    ) {
         let given = ResolveRequest {
             target: TARGET,
             metric: Metric::Cosine,
@@ -132,9 +136,10 @@ proptest! {
             dimension: Dimension::new(7).unwrap(),
             candidates: rows.iter().map(|(q, label, op)| (*q, ItemLabel(*label), Op(*op))).collect(),
             filter: Filter::parse(&json!({"a": 1})).unwrap().map(Arc::new),
+            since: since.map(ReadIndex),
         };
         let read = read_resolve_request(TARGET, &sent(resolve_request(&given))).unwrap();
-        prop_assert_eq!(read.target, TARGET);
+        prop_assert_eq!((read.target, read.since), (TARGET, given.since));
         prop_assert_eq!((read.metric, read.precision, read.dimension), (given.metric, given.precision, given.dimension));
         prop_assert_eq!(read.candidates, given.candidates);
         let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -143,17 +148,18 @@ proptest! {
     }
 
     #[test]
-    fn fetches(items: Vec<([u8; 16], Option<[u8; 16]>)>, vector: bool, meta: bool, contents: bool, bytes_max: usize) {
+    fn fetches(items: Vec<([u8; 16], Option<[u8; 16]>)>, vector: bool, meta: bool, contents: bool, bytes_max: usize, since: Option<u64>) {
         let given = FetchRequest {
             target: TARGET,
             precision: Precision::Float32,
             fields: Fields { vector, meta, contents },
             items: items.iter().map(|(label, op)| (ItemLabel(*label), op.map(Op))).collect(),
+            since: since.map(ReadIndex),
             bytes_max,
         };
         let read = read_fetch_request(TARGET, &sent(fetch_request(&given))).unwrap();
         prop_assert_eq!((read.fields, read.precision, read.bytes_max), (given.fields, given.precision, bytes_max));
-        prop_assert_eq!(read.items, given.items);
+        prop_assert_eq!((read.items, read.since), (given.items, given.since));
     }
 
     #[test]
@@ -306,6 +312,7 @@ fn scans() {
                 asked_by: vec![(0, 1.5), (2, -0.0)],
             }],
             queries: [query(0), query(1), query(2), query(1)].into(),
+            since: Some(ReadIndex(5)),
         };
         let message = sent(scan_request(&given));
         assert_eq!(message.filters.len(), 1, "one filter travels once");
@@ -316,7 +323,7 @@ fn scans() {
             assert_eq!(a.scorer.to_bytes(), b.scorer.to_bytes());
             assert_eq!((a.keep, a.filter.is_some()), (b.keep, b.filter.is_some()));
         }
-        assert_eq!(read.queries.len(), 4);
+        assert_eq!((read.queries.len(), read.since), (4, given.since));
         let mut wrong = message;
         wrong.queries[0].filter = Some(1);
         assert!(read_scan_request(TARGET, &wrong).is_err());

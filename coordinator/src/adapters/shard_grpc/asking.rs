@@ -3,12 +3,13 @@
 use super::super::backoff::Backoff;
 use super::ShardGrpc;
 use super::attempts::{Attempts, Next, Repeat};
-use super::effort::{Effort, LEADER_WAIT_MAX};
+use super::effort::{Effort, LEADER_WAIT_MAX, READ};
 use super::hedging::{Probe, SILENCE};
 use super::link::{Asked, Hearsay};
 use parking_lot::Mutex;
 use sealdex_core::{NodeId, PartitionId};
 use sealdex_index::dataplane::ShardError;
+use sealdex_proto::shard as wire;
 use sealdex_telemetry::{Queue, Queued, Reason, metrics};
 use std::time::Duration;
 use tokio::sync::SemaphorePermit;
@@ -40,17 +41,22 @@ struct Attempt {
 /// How a second replica is asked while another node is silent.
 struct Second<'a> {
     silent: NodeId,
-    any_replica: bool,
+    reason: Reason,
     _probe: Option<Probe<'a>>,
 }
 
 impl Second<'_> {
-    fn reason(&self) -> Reason {
-        if self.any_replica {
-            Reason::Slow
-        } else {
-            Reason::Leader
+    fn new(silent: NodeId, reason: Reason) -> Self {
+        Self {
+            silent,
+            reason,
+            _probe: None,
         }
+    }
+
+    /// Whether a replica may answer it that does not lead.
+    fn any_replica(&self) -> bool {
+        self.reason == Reason::Slow
     }
 }
 
@@ -77,7 +83,11 @@ impl ShardGrpc {
         let pending = Pending::default();
         let first = self.pursue(question, until, &pending, None, &ask);
         if question.effort.repeat == Repeat::Unsafe {
-            return first.await;
+            return tokio::select! {
+                biased;
+                answer = first => answer,
+                () = self.deposed(question.partition, &pending) => Err(ShardError::OutcomeUnknown),
+            };
         }
         if question.effort.hedged {
             self.hedges.earn();
@@ -118,12 +128,16 @@ impl ShardGrpc {
         let Question {
             partition, effort, ..
         } = question;
-        let replicas = || self.link.nearest_first(self.routes.replicas(partition));
+        let replicas = || self.routes.replicas(partition);
         let mut attempts = Attempts::new(effort.repeat, second.map(|second| second.silent));
         let mut waiting = None;
         let mut next = attempts.again(replicas());
         loop {
             let node = match next {
+                Next::Ask(node) if self.link.is_away(node) => {
+                    next = attempts.after(ShardError::Unreachable);
+                    continue;
+                }
                 Next::Ask(node) => node,
                 Next::GiveUp(error) => return Err(error),
                 Next::Wait => {
@@ -144,7 +158,7 @@ impl ShardGrpc {
                 leader: self.routes.leader(partition),
             }));
             let hearsay = second
-                .filter(|second| second.any_replica)
+                .filter(|second| second.any_replica())
                 .map(|_| Hearsay::default());
             let at_one = until.min(begun + effort.at_one);
             match self.link.ask(node, at_one, hearsay.clone(), ask).await {
@@ -172,8 +186,8 @@ impl ShardGrpc {
         }
     }
 
-    /// Waits until there is reason to ask beside the node that is being asked: another one leads by now, or, for reads, it takes longer
-    /// than usual.
+    /// Waits until there is reason to ask beside the node that is being asked: another one leads by now, it is away, or, for reads, it
+    /// takes longer than usual.
     async fn second(&self, question: Question, pending: &Pending) -> Second<'_> {
         loop {
             let Some(attempt) = pending.get() else {
@@ -183,19 +197,15 @@ impl ShardGrpc {
             let silent = attempt.node;
             let known = [attempt.leader, Some(silent)];
             let second = tokio::select! {
-                () = self.routes.other_leader(question.partition, known) => Second {
-                    silent,
-                    any_replica: false,
-                    _probe: None,
-                },
+                () = self.routes.other_leader(question.partition, known) => Second::new(silent, Reason::Leader),
+                () = self.link.away(silent) => Second::new(silent, Reason::Away),
                 probe = self.hedge(question, attempt), if question.effort.hedged => Second {
-                    silent,
-                    any_replica: true,
                     _probe: probe,
+                    ..Second::new(silent, Reason::Slow)
                 },
             };
             if pending.get() == Some(attempt) {
-                metrics().fanout.asked_again(second.reason());
+                metrics().fanout.asked_again(second.reason);
                 return second;
             }
         }
@@ -213,6 +223,44 @@ impl ShardGrpc {
                 return Some(probe);
             }
             sleep(SILENCE).await;
+        }
+    }
+
+    /// Waits until the node that is being asked is away and another one leads. What was asked of it is decided then, and nobody here knows
+    /// how: to wait for it longer helps nobody.
+    async fn deposed(&self, partition: PartitionId, pending: &Pending) {
+        loop {
+            let Some(attempt) = pending.get() else {
+                sleep(LOOK_EVERY).await;
+                continue;
+            };
+            self.link.away(attempt.node).await;
+            let second = Second::new(attempt.node, Reason::Away);
+            let question = Question {
+                partition,
+                call: "indexes",
+                effort: READ,
+            };
+            let until = Instant::now() + READ.in_all;
+            let led = self
+                .pursue(
+                    question,
+                    until,
+                    &Pending::default(),
+                    Some(&second),
+                    &|mut asked| async move {
+                        let request = asked.request(wire::IndexesRequest {
+                            partition: u32::from(partition.0),
+                        });
+                        let answer = asked.wire.indexes(request).await;
+                        asked.said(answer)
+                    },
+                )
+                .await;
+            if led.is_ok() && self.link.is_away(attempt.node) && pending.get() == Some(attempt) {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! One call to one node: a place among the calls that are under way there, a deadline, and what the answer means.
 
+use super::presence::Presence;
+use super::together::ToNode;
 use parking_lot::Mutex;
 use sealdex_core::{NodeId, limits};
 use sealdex_index::dataplane::ShardError;
@@ -9,20 +11,16 @@ use sealdex_peer::{Channels, Lane, PeerChannel, allow_any_replica, told_leader};
 use sealdex_telemetry::{TRACEPARENT, traceparent};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Response, Status};
-
-/// A node that could not be reached, or was silent, is asked after all others for so long.
-const AWAY: Duration = Duration::from_secs(1);
 
 /// The way to every node.
 pub(super) struct Link {
     channels: Arc<Channels>,
     places: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
-    /// When nodes were last found to be away.
-    away: Mutex<HashMap<NodeId, Instant>>,
+    bundles: Mutex<HashMap<NodeId, Arc<ToNode>>>,
+    presence: Arc<Presence>,
 }
 
 /// A node that is being asked.
@@ -44,29 +42,27 @@ impl Link {
         Self {
             channels,
             places: Mutex::default(),
-            away: Mutex::default(),
+            bundles: Mutex::default(),
+            presence: Arc::default(),
         }
     }
 
-    pub(super) fn channels(&self) -> &Channels {
+    pub(super) fn channels(&self) -> &Arc<Channels> {
         &self.channels
     }
 
-    /// These nodes, those last that were found to be away just now.
-    pub(super) fn nearest_first(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
-        nodes.sort_by_key(|node| self.is_away(*node));
-        nodes
+    pub(super) fn bundles_to(&self, node: NodeId) -> Arc<ToNode> {
+        self.bundles.lock().entry(node).or_default().clone()
     }
 
-    /// Whether a node was found to be away just now.
+    /// Whether a node cannot be reached, or says nothing.
     pub(super) fn is_away(&self, node: NodeId) -> bool {
-        let away = self.away.lock();
-        away.get(&node).is_some_and(|since| since.elapsed() < AWAY)
+        self.presence.is_away(node)
     }
 
-    /// A node could not be reached, or was silent for longer than it may be.
-    pub(super) fn note_away(&self, node: NodeId) {
-        self.away.lock().insert(node, Instant::now());
+    /// Waits until it is so.
+    pub(super) async fn away(&self, node: NodeId) {
+        self.presence.away(node).await;
     }
 
     /// Asks `node`, when there is a place for one more call. Busy if there is none in time; of unknown outcome if there is no
@@ -84,7 +80,7 @@ impl Link {
         let channel = self.channels.to(node, Lane::Data).map_err(|error| {
             // One that is replaced is in the table until its replicas are elsewhere.
             tracing::debug!(%node, %error, "a shard node cannot be asked");
-            self.note_away(node);
+            self.look_for(node, true);
             ShardError::Unreachable
         })?;
         let wire = Wire::new(channel)
@@ -101,22 +97,33 @@ impl Link {
             until,
             any_replica,
         };
-        let answer = timeout_at(until, ask(asked)).await;
+        let answer = self.listen(node, timeout_at(until, ask(asked))).await;
         let answer = answer.unwrap_or(Err(ShardError::OutcomeUnknown));
         match answer {
-            Err(ShardError::Unreachable) => self.note_away(node),
+            Err(ShardError::Unreachable) => self.look_for(node, true),
             // It may have come too late, or not at all.
             Err(ShardError::OutcomeUnknown) => {}
-            _ => self.note_there(node),
+            _ => self.presence.heard(node),
         }
         answer
     }
 
-    fn note_there(&self, node: NodeId) {
-        let mut away = self.away.lock();
-        if !away.is_empty() {
-            away.remove(&node);
+    /// Waits for an answer of a node, and looks for the node if it is late.
+    async fn listen<T>(&self, node: NodeId, answer: impl Future<Output = T>) -> T {
+        let mut since = Instant::now();
+        tokio::pin!(answer);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                () = self.presence.late(node, since) => self.look_for(node, false),
+            }
+            since = Instant::now();
         }
+    }
+
+    fn look_for(&self, node: NodeId, is_away: bool) {
+        self.presence.look_for(&self.channels, node, is_away);
     }
 
     fn places_at(&self, node: NodeId) -> Arc<Semaphore> {
@@ -151,17 +158,29 @@ impl Asked {
 
     /// What its answer says.
     pub(super) fn said<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, ShardError> {
-        if let (Some(hearsay), Ok(answer)) = (&self.any_replica, &answer) {
-            *hearsay.0.lock() = told_leader(answer);
+        if let Ok(answer) = &answer {
+            self.heard(told_leader(answer));
         }
         answer
             .map(Response::into_inner)
             .map_err(|status| refused(self.node, &status))
     }
+
+    /// Whether it may answer even if it does not lead.
+    pub(super) fn any_replica(&self) -> bool {
+        self.any_replica.is_some()
+    }
+
+    /// Who leads, as its answer says.
+    pub(super) fn heard(&self, leader: Option<NodeId>) {
+        if let Some(hearsay) = &self.any_replica {
+            *hearsay.0.lock() = leader;
+        }
+    }
 }
 
 /// That a node does not let this one in is for an operator to mend; that one is away is found out by others too.
-fn refused(node: NodeId, status: &Status) -> ShardError {
+pub(super) fn refused(node: NodeId, status: &Status) -> ShardError {
     let error = error_of_status(status);
     let (code, why) = (status.code(), status.message());
     match code {

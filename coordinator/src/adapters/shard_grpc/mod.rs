@@ -6,14 +6,15 @@ mod attempts;
 mod effort;
 mod hedging;
 mod link;
+mod presence;
 mod routes;
 mod sealing;
 mod sessions;
+mod together;
 
 pub use routes::Routes;
 
 use crate::ports::ShardClient;
-use asking::Question;
 use async_trait::async_trait;
 use effort::{Effort, MAINTAIN, PURGE_MAX, READ, ROOM_ANSWER_MAX, write_effort};
 use futures_util::future::join_all;
@@ -22,14 +23,16 @@ use link::Link;
 use sealdex_core::{BlobLabel, ClusterLabel, Generation, IndexId, ItemLabel, Op, PartitionId, limits};
 use sealdex_crypto::DataKeys;
 use sealdex_index::dataplane::{
-    Applied, ClusterRows, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest, ResealRequest,
-    Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target, WalkReply,
-    WalkRequest,
+    Applied, ClusterRows, Counted, FetchRequest, Fetched, FoldRequest, InboxReply, InboxRequest,
+    ResealRequest, Resealed, ResolveReply, ResolveRequest, ScanReply, ScanRequest, ShardError, Target,
+    WalkReply, WalkRequest,
 };
 use sealdex_peer::Channels;
-use sealdex_peer::payload;
+use sealdex_peer::payload::{self, MALFORMED};
 use sealdex_proto::partition::Entry;
 use sealdex_proto::shard as wire;
+use sealdex_proto::shard::answer::Told;
+use sealdex_proto::shard::question::Asked as Question;
 use sessions::Sessions;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -58,8 +61,8 @@ impl ShardGrpc {
     }
 }
 
-fn question(partition: PartitionId, call: &'static str, effort: Effort) -> Question {
-    Question {
+fn question(partition: PartitionId, call: &'static str, effort: Effort) -> asking::Question {
+    asking::Question {
         partition,
         call,
         effort,
@@ -107,16 +110,9 @@ impl ShardClient for ShardGrpc {
 
     async fn scan(&self, request: ScanRequest) -> Result<ScanReply, ShardError> {
         let message = payload::scan_request(&request);
-        let reply = self.sealed(
-            "scan",
-            request.target,
-            READ,
-            message,
-            |mut asked, call| async move {
-                let request = asked.request(call);
-                asked.wire.scan(request).await
-            },
-        );
+        let reply = self.sealed("scan", request.target, READ, message, |asked, call| async move {
+            self.link.sealed_together(&asked, Question::Scan(call)).await
+        });
         payload::read_scan_reply(&reply.await?)
     }
 
@@ -127,26 +123,16 @@ impl ShardClient for ShardGrpc {
             request.target,
             READ,
             message,
-            |mut asked, call| async move {
-                let request = asked.request(call);
-                asked.wire.resolve(request).await
-            },
+            |asked, call| async move { self.link.sealed_together(&asked, Question::Resolve(call)).await },
         );
         payload::read_resolve_reply(&reply.await?)
     }
 
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<Option<Fetched>>, ShardError> {
         let message = payload::fetch_request(&request);
-        let reply = self.sealed(
-            "fetch",
-            request.target,
-            READ,
-            message,
-            |mut asked, call| async move {
-                let request = asked.request(call);
-                asked.wire.fetch(request).await
-            },
-        );
+        let reply = self.sealed("fetch", request.target, READ, message, |asked, call| async move {
+            self.link.sealed_together(&asked, Question::Fetch(call)).await
+        });
         payload::read_fetch_reply(reply.await?)
     }
 
@@ -159,7 +145,8 @@ impl ShardClient for ShardGrpc {
             message,
             |mut asked, call| async move {
                 let request = asked.request(call);
-                asked.wire.walk(request).await
+                let answer = asked.wire.walk(request).await;
+                asked.said(answer)
             },
         );
         payload::read_walk_reply(reply.await?)
@@ -174,7 +161,8 @@ impl ShardClient for ShardGrpc {
         let message = payload::blob_request(generation, &label);
         let reply = self.sealed("blob", target, READ, message, |mut asked, call| async move {
             let request = asked.request(call);
-            asked.wire.blob(request).await
+            let answer = asked.wire.blob(request).await;
+            asked.said(answer)
         });
         Ok(payload::read_blob_reply(reply.await?))
     }
@@ -193,7 +181,8 @@ impl ShardClient for ShardGrpc {
             message,
             |mut asked, call| async move {
                 let request = asked.request(call);
-                asked.wire.cluster_rows(request).await
+                let answer = asked.wire.cluster_rows(request).await;
+                asked.said(answer)
             },
         );
         payload::read_cluster_rows(&reply.await?)
@@ -203,7 +192,8 @@ impl ShardClient for ShardGrpc {
         let message = payload::current_request(&rows);
         let reply = self.sealed("current", target, READ, message, |mut asked, call| async move {
             let request = asked.request(call);
-            asked.wire.current(request).await
+            let answer = asked.wire.current(request).await;
+            asked.said(answer)
         });
         payload::read_current_reply(&reply.await?)
     }
@@ -217,7 +207,8 @@ impl ShardClient for ShardGrpc {
             message,
             |mut asked, call| async move {
                 let request = asked.request(call);
-                asked.wire.fold(request).await
+                let answer = asked.wire.fold(request).await;
+                asked.said(answer)
             },
         );
         payload::read_applied(&reply.await?)
@@ -232,7 +223,8 @@ impl ShardClient for ShardGrpc {
             message,
             |mut asked, call| async move {
                 let request = asked.request(call);
-                asked.wire.reseal(request).await
+                let answer = asked.wire.reseal(request).await;
+                asked.said(answer)
             },
         );
         payload::read_resealed(&reply.await?)
@@ -260,15 +252,15 @@ impl ShardClient for ShardGrpc {
         }
     }
 
-    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<u64, ShardError> {
-        let counted = self.ask(question(partition, "count", READ), |mut asked| {
-            let request = asked.request(place(partition, index));
-            async move {
-                let answer = asked.wire.count(request).await;
-                asked.said(answer)
+    async fn count(&self, partition: PartitionId, index: IndexId) -> Result<Counted, ShardError> {
+        let counted = self.ask(question(partition, "count", READ), |asked| async move {
+            let here = Question::Count(place(partition, index));
+            match self.link.together(&asked, here).await? {
+                Told::Counted(counted) => Ok(payload::read_counted(&counted)),
+                Told::Sealed(_) | Told::Error(_) => Err(MALFORMED),
             }
         });
-        Ok(counted.await?.value)
+        counted.await
     }
 
     async fn inbox(&self, request: InboxRequest) -> Result<InboxReply, ShardError> {
@@ -303,11 +295,7 @@ impl ShardClient for ShardGrpc {
                 let answer = asked.wire.check_room(request).await;
                 asked.said(answer)
             });
-            let checked = asked.await;
-            if checked == Err(ShardError::OutcomeUnknown) {
-                self.link.note_away(node);
-            }
-            checked
+            asked.await
         });
         let full = |checked: &Result<_, _>| matches!(checked, Err(ShardError::DiskFull { .. }));
         match join_all(checks).await.into_iter().find(full) {

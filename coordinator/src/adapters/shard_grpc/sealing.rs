@@ -29,7 +29,7 @@ impl ShardGrpc {
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
-        F: Future<Output = Result<tonic::Response<wire::SealedReply>, tonic::Status>>,
+        F: Future<Output = Result<wire::SealedReply, ShardError>>,
     {
         let (message, send) = (Arc::new(message), &send);
         let bytes = message.encoded_len();
@@ -46,7 +46,7 @@ impl ShardGrpc {
                 let sealing = session.clone();
                 let call = compute(bytes, move || Ok(sealing.seal(&route, &*message))).await?;
                 let number = call.call;
-                let reply = asked.said(send(asked.clone(), call).await);
+                let reply = send(asked.clone(), call).await;
                 if reply == Err(ShardError::LeaseRequired) {
                     self.sessions.forget(asked.node, target, &session);
                 }

@@ -3,6 +3,7 @@
 use super::round::{Neighbour, keep_nearest};
 use super::{ASK_LESS, Interrupted};
 use crate::domain::IndexRecord;
+use crate::service::census::Census;
 use crate::service::inbox::Waited;
 use crate::service::items::text;
 use crate::service::open_items::{AnswerSize, Opening};
@@ -24,6 +25,8 @@ pub(super) struct Answering<'a> {
     pub(super) session: &'a Arc<Session>,
     pub(super) query: &'a Arc<Query>,
     pub(super) waited: &'a Waited,
+    /// None if there was nothing to look for.
+    pub(super) census: Option<&'a Census>,
     /// Whether there is no further attempt: what was written since it was found is answered as it is now. Before, it is
     /// a reason to look again, for where such an item was another one may be nearer.
     pub(super) last: bool,
@@ -133,6 +136,7 @@ impl Answering<'_> {
             precision: self.record.precision,
             fields,
             items: stored,
+            since: self.census,
         };
         self.service.fanout.open_items(opening, take).await?;
         Ok(opened)

@@ -5,6 +5,7 @@ use super::Interrupted;
 use super::breadth::{Breadth, Found, Horizon, Verdict};
 use super::scan_plan::ScanPlan;
 use crate::domain::IndexRecord;
+use crate::service::census::Census;
 use crate::service::fitness;
 use crate::service::session::{LoadedModel, Session};
 use crate::service::{Query, Service};
@@ -36,6 +37,8 @@ pub(super) struct Round<'a> {
     pub(super) session: &'a Session,
     pub(super) query: &'a Arc<Query>,
     pub(super) model: &'a Arc<LoadedModel>,
+    /// Taken since the query arrived.
+    pub(super) census: &'a Census,
     /// Items in the index.
     pub(super) everything: u64,
     /// The query's, to be shared.
@@ -135,6 +138,7 @@ impl Round<'_> {
                             generation,
                             probes,
                             queries,
+                            since: Some(self.census.at(partition)),
                         })
                     })
                     .await
@@ -200,6 +204,7 @@ impl Round<'_> {
                                 .map(|(query, row)| (*query, row.label, row.op))
                                 .collect(),
                             filter: self.filter.clone(),
+                            since: Some(self.census.at(partition)),
                         })
                     })
                     .await?;

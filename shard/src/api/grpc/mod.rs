@@ -4,9 +4,11 @@
 //! any replica, but cheapest on the one that leads: who does not say that any replica will do is sent there.
 
 mod sealed;
+mod together;
 
 use crate::Node;
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use sealdex_core::{DeploymentId, IndexId, NodeId, PartitionId, limits};
 use sealdex_crypto::{LeaseContext, LeaseKeyPair};
 use sealdex_index::dataplane::ShardError;
@@ -20,12 +22,13 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 /// A node as coordinators of other processes see it.
+#[derive(Clone)]
 pub struct ShardService {
     node: Arc<Node>,
     deployment: DeploymentId,
     me: NodeId,
     /// Drawn when the node started, and gone when it ends: a lease that was recorded opens for nobody afterwards.
-    lease_key: LeaseKeyPair,
+    lease_key: Arc<LeaseKeyPair>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -42,7 +45,7 @@ impl ShardService {
             node,
             deployment,
             me,
-            lease_key: LeaseKeyPair::generate(),
+            lease_key: Arc::new(LeaseKeyPair::generate()),
         });
         let service = service
             .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
@@ -61,10 +64,17 @@ impl ShardService {
     /// An answer, which says who leads if it may come from somebody else.
     fn answered<T>(&self, wanted: Wanted, partition: PartitionId, answer: T) -> Response<T> {
         let mut response = Response::new(answer);
-        if let (Wanted::Any, Some(leader)) = (wanted, self.node.leader(partition)) {
+        if let Some(leader) = self.leader_to_tell(wanted, partition) {
             tell_leader(&mut response, leader);
         }
         response
+    }
+
+    fn leader_to_tell(&self, wanted: Wanted, partition: PartitionId) -> Option<NodeId> {
+        match wanted {
+            Wanted::Leader => None,
+            Wanted::Any => self.node.leader(partition),
+        }
     }
 
     /// Answers a question about a partition that needs no lease.
@@ -193,19 +203,6 @@ impl Shard for ShardService {
         replied(purged.await)
     }
 
-    async fn count(&self, request: Request<wire::IndexInPartition>) -> Reply<wire::Number> {
-        self.read(
-            "count",
-            request,
-            |request| request.partition,
-            move |partition, request| async move {
-                let value = self.node.count(partition, IndexId(request.index)).await?;
-                Ok(wire::Number { value })
-            },
-        )
-        .await
-    }
-
     async fn inbox(&self, request: Request<wire::InboxRequest>) -> Reply<wire::InboxReply> {
         self.read(
             "inbox",
@@ -252,28 +249,12 @@ impl Shard for ShardService {
         .await
     }
 
-    async fn scan(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
-        self.sealed("scan", request, move |target, message| async move {
-            let request = payload::read_scan_request(target, &message)?;
-            Ok(payload::scan_reply(&self.node.scan(request).await?))
-        })
-        .await
-    }
+    type TogetherStream = BoxStream<'static, Result<wire::Answer, Status>>;
 
-    async fn resolve(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
-        self.sealed("resolve", request, move |target, message| async move {
-            let request = payload::read_resolve_request(target, &message)?;
-            Ok(payload::resolve_reply(&self.node.resolve(request).await?))
-        })
-        .await
-    }
-
-    async fn fetch(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {
-        self.sealed("fetch", request, move |target, message| async move {
-            let request = payload::read_fetch_request(target, &message)?;
-            Ok(payload::fetch_reply(self.node.fetch(request).await?))
-        })
-        .await
+    async fn together(&self, request: Request<wire::Questions>) -> Reply<Self::TogetherStream> {
+        let from = caller(&request)?;
+        let questions = request.into_inner().questions;
+        Ok(Response::new(self.answers(from, questions)))
     }
 
     async fn walk(&self, request: Request<wire::SealedCall>) -> Reply<wire::SealedReply> {

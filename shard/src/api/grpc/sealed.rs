@@ -33,16 +33,9 @@ impl ShardService {
         let from = caller(&request)?;
         let (wanted, traceparent) = (Wanted::by(&request), traceparent(&request));
         let answered = async {
-            let call = Arc::new(self.call(method, wanted, from, request.into_inner())?);
+            let call = self.call(method, wanted, from, request.into_inner())?;
             let partition = call.target.partition;
-            let opened = call.clone();
-            let message = self.run(call.sealed.len(), move || opened.open()).await?;
-            let answer = answer(call.target, message).await?;
-            let bytes = answer.encoded_len();
-            let sealed = self.run(bytes, move || Ok(call.seal(&answer, bytes))).await?;
-            let reply = wire::SealedReply {
-                sealed: sealed.into(),
-            };
+            let reply = self.answer_sealed(call, answer).await?;
             Ok(self.answered(wanted, partition, reply))
         };
         serve(method, traceparent.as_deref(), answered)
@@ -50,7 +43,29 @@ impl ShardService {
             .map_err(|error: ShardError| status_of_error(&error))
     }
 
-    fn call(
+    /// The same of a call whose session was found.
+    pub(super) async fn answer_sealed<Q, A, F>(
+        &self,
+        call: Call,
+        answer: impl FnOnce(Target, Q) -> F + Send,
+    ) -> Result<wire::SealedReply, ShardError>
+    where
+        Q: Message + Default + 'static,
+        A: Message + 'static,
+        F: Future<Output = Result<A, ShardError>> + Send,
+    {
+        let call = Arc::new(call);
+        let opened = call.clone();
+        let message = self.run(call.sealed.len(), move || opened.open()).await?;
+        let answer = answer(call.target, message).await?;
+        let bytes = answer.encoded_len();
+        let sealed = self.run(bytes, move || Ok(call.seal(&answer, bytes))).await?;
+        Ok(wire::SealedReply {
+            sealed: sealed.into(),
+        })
+    }
+
+    pub(super) fn call(
         &self,
         method: &'static str,
         wanted: Wanted,
@@ -87,13 +102,13 @@ impl ShardService {
 }
 
 /// One call of a session.
-struct Call {
+pub(super) struct Call {
     session: Arc<Session>,
     deployment: DeploymentId,
     from: NodeId,
     to: NodeId,
     method: &'static str,
-    target: Target,
+    pub(super) target: Target,
     number: u64,
     sealed: Bytes,
 }

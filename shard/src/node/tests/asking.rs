@@ -45,6 +45,7 @@ impl Bench {
                     .map(|(cluster, asked_by)| ClusterProbe { cluster, asked_by })
                     .collect(),
                 queries: Arc::clone(&queries),
+                since: None,
             };
         probes.into_iter().map(request).collect()
     }
@@ -117,6 +118,7 @@ impl Bench {
             dimension: self.model.dimension,
             candidates,
             filter: None,
+            since: None,
         }
     }
 

@@ -47,6 +47,7 @@ async fn fetch(bench: &Bench, id: &str, fields: Fields) -> Result<(), ShardError
         precision,
         fields,
         items: vec![(label, None)],
+        since: None,
         bytes_max: usize::MAX,
     };
     bench

@@ -23,6 +23,7 @@ async fn fetch(bench: &Bench, id: &str, op: Option<Op>, fields: Fields) -> Optio
         precision,
         fields,
         items: vec![(label, op)],
+        since: None,
         bytes_max: 0,
     };
     bench.node.fetch(request).await.unwrap().remove(0)
@@ -144,6 +145,7 @@ async fn the_order_asked_for_is_kept() {
         precision: bench.precision,
         fields,
         items,
+        since: None,
         bytes_max: usize::MAX,
     };
     let fetched = bench.node.fetch(request.clone()).await.unwrap();
@@ -169,6 +171,7 @@ async fn a_reply_ends_where_it_is_full() {
         precision: bench.precision,
         fields: ALL,
         items: ids.iter().map(|id| (bench.labels.item(id), None)).collect(),
+        since: None,
         bytes_max: 40 * 64 * 4,
     };
     let mut fetched = Vec::new();
@@ -227,7 +230,7 @@ async fn a_replaced_or_deleted_item_is_never_seen_again() {
         );
         let mut count = 0;
         for partition in bench.partitions() {
-            count += bench.node.count(partition, INDEX).await.unwrap();
+            count += bench.node.count(partition, INDEX).await.unwrap().items;
             assert_eq!(bench.node.indexes(partition).await.unwrap(), [INDEX]);
         }
         assert_eq!(count, 98);
@@ -286,7 +289,7 @@ async fn an_item_in_the_inbox_is_one_of_the_index_and_only_the_inbox_has_it() {
     bench.upsert("i", 0, &vectors).await;
     let (label, op) = (bench.labels.item("i7"), Op([9; 16]));
     let home = bench.home(&label);
-    let before = bench.node.count(home.partition, INDEX).await;
+    let before = bench.node.count(home.partition, INDEX).await.unwrap().items;
     let item = wire::InboxItem {
         label: label.0.to_vec().into(),
         op: op.0.to_vec().into(),
@@ -313,7 +316,10 @@ async fn an_item_in_the_inbox_is_one_of_the_index_and_only_the_inbox_has_it() {
             let walked = walk(&bench, limit).await;
             assert!(walked.len() == 29 && !walked.contains_key("i7"));
         }
-        assert_eq!(bench.node.count(home.partition, INDEX).await, before);
+        assert_eq!(
+            bench.node.count(home.partition, INDEX).await.unwrap().items,
+            before
+        );
         let current = bench.node.current(home, vec![(label, op)]).await;
         assert_eq!(current, Ok(vec![true]));
         let request = InboxRequest {
