@@ -6,7 +6,7 @@
 # make up      three coordinators and three shard nodes in containers; says where they are when they are ready
 # make down    takes them away again, data included; the image stays
 # make image   the container image, as SEALDEX_IMAGE (sealdex:latest)
-# make deps    what the above need from outside: Debian packages, Python environments of the tests
+# make deps    what the above need from outside: Debian packages, a Rust toolchain, Python environments of the tests
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -15,11 +15,14 @@ SHELL := bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/sealdex/target
 export SEALDEX_VENVS ?= $(HOME)/.cache/sealdex
 export SEALDEX_IMAGE ?= sealdex:latest
+# Where rustup puts what it installs. Last: what the user has found another way to comes first.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # RocksDB and the TLS library are C and C++: a compiler, cmake, and libclang for their bindings. What the server's card has one try: curl
 # and Python.
-PACKAGES := build-essential cmake libclang-dev pkg-config curl python3 python3-venv
+PACKAGES := build-essential cmake libclang-dev pkg-config ca-certificates curl python3 python3-venv
 TEST_PACKAGES := e2fsprogs xfsprogs
+RUST := $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 MISSING = $(shell for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 
@@ -94,7 +97,21 @@ deps: deps-build deps-test
 deps-build:
 	@missing="$(call MISSING,$(PACKAGES))"; \
 	if [ -n "$${missing// /}" ]; then echo "installing: $$missing"; $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q $$missing; fi
-	@command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (rustup)"; exit 1; }
+	@has=$$(cargo --version 2>/dev/null | cut -d' ' -f2) || has=; \
+	if [ -n "$$has" ]; then \
+		printf '%s\n' $(RUST) "$$has" | sort -VC && exit 0; \
+		echo "cargo is of Rust $$has, and $(RUST) or later is needed: update it (rustup update), or remove it, and make installs one"; exit 1; \
+	fi; \
+	if ! command -v rustup >/dev/null; then \
+		$(SUDO) apt-get update -q; \
+		if [[ $$(LC_ALL=C apt-cache policy rustup) == *"Candidate: "[0-9]* ]]; then echo "installing: rustup"; $(SUDO) apt-get install -y -q rustup; fi; \
+	fi; \
+	if command -v rustup >/dev/null; then \
+		echo "installing: Rust $(RUST), for this user"; rustup toolchain install --profile minimal $(RUST); rustup default $(RUST); \
+	else \
+		echo "installing: Rust $(RUST), for this user, by https://sh.rustup.rs"; \
+		curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain $(RUST); \
+	fi
 
 .PHONY: deps-deploy
 deps-deploy:

@@ -8,6 +8,7 @@ mod certs;
 mod client;
 mod connect;
 mod coordinator;
+mod directory_lock;
 mod health;
 mod keys;
 mod node;

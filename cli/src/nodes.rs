@@ -30,8 +30,7 @@ pub(crate) struct NodesArgs {
 enum Command {
     /// List nodes, also those that are gone
     List,
-    /// Let a node go for good: its replicas move to other nodes while requests go on, then it is removed. When it is gone, stop its
-    /// process
+    /// Let a node go for good: its replicas move to other nodes while requests go on, then it is removed and its process ends
     Decommission(DecommissionArgs),
     /// Keep a node that was to go, if it is not gone yet
     Recommission(NodeArgs),
@@ -102,11 +101,11 @@ async fn decommissioned(args: DecommissionArgs, api: &mut Api) -> Result<Outcome
     };
     let text = match is_gone {
         true => format!(
-            "Node '{name}' is gone: stop its process. Its disk holds nothing that is needed any more.\n"
+            "Node '{name}' is gone, and its process ends: see to it that nothing starts it again. Its disk holds nothing that is needed any more.\n"
         ),
         false => format!(
-            "Node '{name}' is being decommissioned: its replicas move to other nodes, then it is removed. `sealdex status` shows how far \
-             that is; stop its process when it is not shown any more.\n"
+            "Node '{name}' is being decommissioned: its replicas move to other nodes, then it is removed and its process ends. \
+             `sealdex status` shows how far that is.\n"
         ),
     };
     Ok(Outcome {

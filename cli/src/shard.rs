@@ -3,7 +3,7 @@
 use crate::admin::{Condition, Readiness};
 use crate::node::{
     ConsensusHandler, ConsensusPeers, Disk, Identified, JoinToken, NodeArgs, NodeError, NodeFile, PeerPort,
-    Renewal, entered, join, room_to_join,
+    Renewal, entered, join, leaving, room_to_join,
 };
 use crate::process::{self, ProcessError, Stop};
 use crate::storage_error::StorageError;
@@ -67,7 +67,7 @@ pub(crate) enum ShardRoleError {
     Storage(#[from] StorageError),
 }
 
-/// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
+/// Runs until SIGTERM or SIGINT, or until the deployment has let it go; then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: ShardArgs) -> Result<(), ShardRoleError> {
     let readiness = Readiness::new();
     process::run(&args.telemetry, readiness.clone(), |stop| {
@@ -93,11 +93,7 @@ async fn serve(args: &ShardArgs, readiness: Readiness, stop: Stop) -> Result<(),
     let joined = join(&args.node, &credentials, &token, disk).await?;
     let me = joined.identified;
     if known.is_some_and(|known| known != me) {
-        return Err(NodeError::Refused(format!(
-            "the data directory belongs to another node or deployment than {}; empty it to join anew",
-            me.deployment
-        ))
-        .into());
+        return Err(NodeError::OtherNode(me.deployment).into());
     }
     file.identify(me).map_err(NodeError::from)?;
     tracing::info!(node = %me.node, deployment = %me.deployment, "joined");
@@ -127,13 +123,13 @@ async fn serve(args: &ShardArgs, readiness: Readiness, stop: Stop) -> Result<(),
         zone: args.node.zone.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let agent = Arc::new(Agent::new(node.clone(), channels, directory, run));
+    let agent = Arc::new(Agent::new(node.clone(), channels.clone(), directory, run));
     let reporting = tokio::spawn(agent.clone().run());
 
     depend_on_partitions(&readiness, &agent, &node);
     readiness.serve();
 
-    stop.asked().await;
+    leaving(stop, &channels, &readiness).await;
     agent.stop();
     node.relinquish().await;
     // Whoever asks here meanwhile is told who leads now, and asks there the next time.

@@ -15,6 +15,7 @@ pub mod crash_disk;
 pub mod docker;
 pub mod fashion;
 pub mod figures;
+pub mod folder;
 pub mod history;
 pub mod http;
 pub mod index;

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use hyper::Method;
+use sealdex_tests::folder;
 use sealdex_tests::nodes::{Kind, Nodes};
-use sealdex_tests::scanner::files_under;
 use serde_json::Value;
 use std::path::Path;
 
@@ -19,14 +19,6 @@ async fn known(nodes: &Nodes) -> Vec<(String, u64)> {
         )
     };
     told["nodes"].as_array().unwrap().iter().map(of).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    for file in files_under(from).unwrap() {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(&file, target).unwrap();
-    }
 }
 
 /// A node that was started ends with an error that has these words, and the deployment knows no more nodes than before.
@@ -46,13 +38,12 @@ async fn neither_a_copy_of_a_disk_nor_one_that_was_replaced_comes_in() {
     nodes.start_all().await;
     let shard = nodes.all(Kind::Shard)[0];
     nodes.stop(shard).await;
-    let old = tempfile::tempdir().unwrap();
-    copy(&nodes.data(shard), old.path());
+    let old = folder::copy_of(&nodes.data(shard));
     nodes.start(shard);
     nodes.ready(shard).await;
 
     let elsewhere = nodes.add_namesake(shard);
-    copy(old.path(), &nodes.data(elsewhere));
+    folder::copy(old.path(), &nodes.data(elsewhere));
     refused(&mut nodes, elsewhere, &["has that name, or this disk", "stop it"]).await;
     nodes.ready(shard).await;
 
@@ -62,11 +53,10 @@ async fn neither_a_copy_of_a_disk_nor_one_that_was_replaced_comes_in() {
     nodes.start(shard);
     nodes.says(shard, "shard: joined", 3).await;
     nodes.kill(shard);
-    let new = tempfile::tempdir().unwrap();
-    copy(&nodes.data(shard), new.path());
+    let new = folder::copy_of(&nodes.data(shard));
     let exchange = |nodes: &Nodes, with: &Path| {
         std::fs::remove_dir_all(nodes.data(shard)).unwrap();
-        copy(with, &nodes.data(shard));
+        folder::copy(with, &nodes.data(shard));
     };
     exchange(&nodes, old.path());
     refused(
@@ -80,6 +70,43 @@ async fn neither_a_copy_of_a_disk_nor_one_that_was_replaced_comes_in() {
     nodes.says(shard, "shard: joined", 4).await;
 }
 
+/// It would vote a second time under one id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_does_not_run_twice_and_may_move_with_its_disk() {
+    let mut nodes = Nodes::new(3, 1).with_variable("SEALDEX_EXPECTED_SHARDS", "1");
+    nodes.start_all().await;
+    let [first, second, third] = [0, 1, 2];
+    nodes.stop(third).await;
+    let disk = folder::copy_of(&nodes.data(third));
+    nodes.start(third);
+    nodes.ready(third).await;
+    let elsewhere = nodes.add_namesake(third);
+    folder::copy(disk.path(), &nodes.data(elsewhere));
+    let refusal = "that very node runs here";
+    refused(&mut nodes, elsewhere, &[refusal, "stop it first"]).await;
+
+    // Nor where nobody leads who could say so.
+    nodes.kill(first);
+    nodes.kill(second);
+    let (status, said) = nodes.run(elsewhere);
+    assert!(!status.success(), "{said}");
+    nodes.says(elsewhere, refusal, 2).await;
+    nodes.start(first);
+    nodes.start(second);
+    for n in [first, second, third] {
+        nodes.usable(n).await;
+    }
+
+    nodes.stop(third).await;
+    std::fs::remove_dir_all(nodes.data(elsewhere)).unwrap();
+    folder::copy(&nodes.data(third), &nodes.data(elsewhere));
+    nodes.start(elsewhere);
+    nodes.usable(elsewhere).await;
+    refused(&mut nodes, third, &[refusal, "stop it first"]).await;
+    nodes.says(third, refusal, 3).await;
+    nodes.usable(elsewhere).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_disk_of_another_deployment_is_not_taken_for_a_new_node() {
     let mut other = Nodes::new(1, 2).with_variable("SEALDEX_EXPECTED_SHARDS", "2");
@@ -89,7 +116,7 @@ async fn the_disk_of_another_deployment_is_not_taken_for_a_new_node() {
     let mut nodes = Nodes::new(1, 1).with_variable("SEALDEX_EXPECTED_SHARDS", "1");
     nodes.start_all().await;
     let newcomer = nodes.add(Kind::Shard, other.name(foreign));
-    copy(&other.data(foreign), &nodes.data(newcomer));
+    folder::copy(&other.data(foreign), &nodes.data(newcomer));
     refused(
         &mut nodes,
         newcomer,

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
-use sealdex_tests::nodes::{Kind, Nodes};
+use sealdex_tests::nodes::{Kind, Nodes, certs};
 use sealdex_tests::small_disk::{SmallDisk, may_mount};
 use std::fs;
 use std::path::Path;
@@ -89,6 +89,44 @@ async fn a_node_without_its_certificate_says_which_file_it_lacks() {
     }
     fs::remove_file(nodes.tls().join("ca.crt")).unwrap();
     refused(&mut nodes, 1, &["ca.crt", "sealdex certs"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_authority_is_told_just_that() {
+    let mut nodes = Nodes::new(1, 1);
+    let (coordinator, shard) = (0, 1);
+    nodes.start(coordinator);
+    nodes.says(coordinator, "part of the deployment", 1).await;
+    // Whoever runs has read its files.
+    let other = nodes.folder().join("other");
+    certs(&other, &["init"]);
+    certs(
+        &other,
+        &[
+            "node",
+            "--role",
+            "shard",
+            "--name",
+            "shard-1",
+            "--ip",
+            "127.0.0.1",
+        ],
+    );
+    for file in ["ca.crt", "shard-1.crt", "shard-1.key"] {
+        fs::copy(other.join(file), nodes.tls().join(file)).unwrap();
+    }
+    let (address, ca) = (nodes.peer_address(coordinator), nodes.tls().join("ca.crt"));
+    refused(
+        &mut nodes,
+        shard,
+        &[
+            "error: the certificate of the node at",
+            address.as_str(),
+            "is not signed by the authority in",
+            ca.to_str().unwrap(),
+            "sealdex certs node",
+        ],
+    );
 }
 
 /// A certificate of the deployment's authority, good from `begin` to `end`, both by this machine's clock.

@@ -2,10 +2,30 @@
 #![allow(clippy::unwrap_used)]
 
 use sealdex_tests::index::Index;
+use sealdex_tests::nodes::Nodes;
 use sealdex_tests::scanner::files_under;
 use sealdex_tests::server::Home;
 use serde_json::json;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+
+/// One line says which folder is in use, by which process where the system tells, and what to do.
+#[track_caller]
+fn tells_who_has_the_data(said: &str, data: &Path, pid: u32) {
+    let data = data.display().to_string();
+    let words = [
+        data.as_str(),
+        "is in use by another sealdex process",
+        "stop it",
+        "another --data-dir",
+    ];
+    let mut lines = said.lines();
+    let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+    let line = line.unwrap_or_else(|| panic!("no line with {words:?} in\n{said}"));
+    let named = line.contains(&format!("(pid {pid})"));
+    assert!(named || !line.contains("(pid"), "{line}");
+    assert!(!said.contains("LOCK"), "{said}");
+}
 
 #[tokio::test]
 async fn a_second_server_on_the_same_data_is_told_what_to_do() {
@@ -13,18 +33,32 @@ async fn a_second_server_on_the_same_data_is_told_what_to_do() {
     let first = home.start().await;
     let refused = home.try_start().await.err().expect("the data is in use");
     assert!(!refused.status.success());
-    let data = home.data().display().to_string();
-    for words in [
-        data.as_str(),
-        "is in use",
-        "stop that process",
-        "another --data-dir",
-    ] {
-        assert!(refused.said.contains(words), "{words}: {}", refused.said);
-    }
+    tells_who_has_the_data(&refused.said, &home.data(), first.pid());
     assert_eq!(first.http.get("/v1/health").await.unwrap().status, 200);
     first.kill();
     home.start().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_on_the_same_data_is_told_what_to_do() {
+    let mut nodes = Nodes::new(1, 1).with_variable("SEALDEX_EXPECTED_SHARDS", "1");
+    nodes.start_all().await;
+    let (coordinator, shard) = (0, 1);
+    for n in [coordinator, shard] {
+        let second = nodes.add_namesake(n);
+        symlink(nodes.data(n), nodes.data(second)).unwrap();
+        let (status, said) = nodes.run(second);
+        assert!(!status.success(), "{said}");
+        tells_who_has_the_data(&said, &nodes.data(second), nodes.process_id(n));
+    }
+    nodes.ready(shard).await;
+    // Whoever was killed is in nobody's way.
+    for n in [coordinator, shard] {
+        nodes.kill(n);
+        nodes.start(n);
+    }
+    nodes.ready(shard).await;
+    nodes.usable(coordinator).await;
 }
 
 /// Nobody serves everybody by accident.

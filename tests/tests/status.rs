@@ -490,14 +490,7 @@ async fn a_node_goes_for_good_while_requests_go_on() {
         again.err
     );
 
-    // Its disk is of no use any more, whatever starts its process again.
-    until_logged(&nodes, shards[1], "was removed from the deployment").await;
-    nodes.kill(shards[1]);
-    let (status, said) = nodes.run(shards[1]);
-    assert!(
-        !status.success() && said.contains("empty data directory"),
-        "{said}"
-    );
+    is_gone_for_good(&mut nodes, shards[1]);
     nodes.lose_disk(shards[1]);
     nodes.start(shards[1]);
     let back = until(&through[0], "back", |told| {
@@ -512,18 +505,23 @@ async fn a_node_goes_for_good_while_requests_go_on() {
     assert!(number(&node(&back, "shard-2").unwrap()["id"]) > highest);
     assert!(nodes.all(Kind::Shard).contains(&added));
     a_coordinator_goes_too(&through).await;
+    is_gone_for_good(&mut nodes, coordinators[2]);
 }
 
-async fn until_logged(nodes: &Nodes, n: usize, what: &str) {
-    let given_up = Instant::now() + CHANGE_TIME_MAX;
-    loop {
-        let log = std::fs::read_to_string(nodes.log(n)).unwrap();
-        if log.contains(what) {
-            return;
-        }
-        assert!(Instant::now() < given_up, "no {what:?} in\n{log}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+/// The process of a node that was removed ends by itself, and says why. Its disk is of no use any more, whatever starts it again.
+#[track_caller]
+fn is_gone_for_good(nodes: &mut Nodes, n: usize) {
+    let (status, said) = nodes.ends(n);
+    assert!(status.success(), "{status}\n{said}");
+    let why = "this node was removed from the deployment: it finishes what is under way and ends";
+    assert_eq!(said.matches(why).count(), 1, "{said}");
+    let (status, said) = nodes.run(n);
+    assert!(!status.success(), "{said}");
+    let cure = said.lines().last().unwrap();
+    assert!(
+        cure.contains("not part of this deployment") && cure.contains("empty data directory"),
+        "{said}"
+    );
 }
 
 /// Writes one item after another through one coordinator, and tells how many, and how often one was to be sent again.

@@ -3,7 +3,7 @@
 
 use super::{CoordinatorArgs, CoordinatorError};
 use crate::node::{
-    ConsensusDoor, Disk, Identified, JoinToken, NodeError, NodeFile, entered, join, knows_none,
+    ConsensusDoor, Disk, Identified, JoinToken, NodeError, NodeFile, entered, join, knows_none, no_twin,
 };
 use crate::storage_error::StorageError;
 use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
@@ -29,7 +29,14 @@ pub(super) async fn identified(
 ) -> Result<Identified, CoordinatorError> {
     let known = file.identified().map_err(NodeError::from)?;
     let me = match known {
-        Some(known) => known,
+        Some(known) => {
+            let disk = Disk {
+                install: file.install().map_err(NodeError::from)?,
+                of: Some(known.deployment),
+            };
+            no_twin(&args.node, &credentials.get(), token, disk, known).await?;
+            known
+        }
         None => {
             let me = begin_or_join(args, credentials, token, file, directory).await?;
             file.identify(me).map_err(NodeError::from)?;

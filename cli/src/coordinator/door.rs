@@ -1,4 +1,5 @@
-//! Who may join: whoever shows a certificate of the deployment's authority and the join token.
+//! Who may join: whoever shows a certificate of the deployment's authority and the join token. Coordinators that are part of the deployment
+//! ask here too, at each start, whether they run already.
 
 use crate::node::{ASK_AT, Doorkeeper, JoinToken};
 use async_trait::async_trait;
@@ -6,6 +7,7 @@ use sealdex_coordinator::adapters::{CatalogError, CatalogHandle};
 use sealdex_coordinator::domain::deployment::{
     Applied, Command, Deployment, InstallId, NewNode, Rejection, Role,
 };
+use sealdex_core::NodeId;
 use sealdex_peer::Identity;
 use sealdex_proto::peer::{JoinReply, JoinRequest, Member, Role as WireRole};
 use std::sync::Arc;
@@ -13,13 +15,36 @@ use tonic::Status;
 
 /// See the module.
 pub(super) struct Door {
+    me: NodeId,
     catalog: Arc<CatalogHandle>,
     token: Arc<JoinToken>,
 }
 
 impl Door {
-    pub(super) fn new(catalog: Arc<CatalogHandle>, token: Arc<JoinToken>) -> Self {
-        Self { catalog, token }
+    /// Of the coordinator `me`.
+    pub(super) fn new(me: NodeId, catalog: Arc<CatalogHandle>, token: Arc<JoinToken>) -> Self {
+        Self { me, catalog, token }
+    }
+
+    /// Whether a process asks that has this node's own disk.
+    fn is_this_node(&self, deployment: &Deployment, asks: &NewNode) -> bool {
+        let me = deployment.member(self.me);
+        me.is_some_and(|record| have_one_disk(&record.node, asks))
+    }
+
+    /// Where a coordinator is to ask whether it runs there, as long as nobody leads who would know.
+    fn runs_elsewhere(&self, deployment: &Deployment, asks: &NewNode) -> Option<Status> {
+        if self.catalog.is_led() || asks.role != Role::Coordinator {
+            return None;
+        }
+        let known = deployment.nodes().filter(|record| record.is_member());
+        let mut nodes = known.map(|record| &record.node);
+        let there = nodes.find(|node| have_one_disk(node, asks) && node.address != asks.address)?;
+        let (name, address) = (&there.name, &there.address);
+        Some(ask_at(
+            format!("nobody leads, and {name} may run at {address}"),
+            address,
+        ))
     }
 
     /// Where the coordinator is that takes nodes in, if it is not this one.
@@ -29,12 +54,21 @@ impl Door {
         let leader = deployment.member(leader)?;
         let (name, address) = (&leader.node.name, &leader.node.address);
         let says = format!("{name} at {address} takes nodes in, not this coordinator");
-        let mut status = Status::unavailable(says);
-        if let Ok(address) = address.parse() {
-            status.metadata_mut().insert(ASK_AT, address);
-        }
-        Some(status)
+        Some(ask_at(says, address))
     }
+}
+
+/// Names an address to ask at instead.
+fn ask_at(says: String, address: &str) -> Status {
+    let mut status = Status::unavailable(says);
+    if let Ok(address) = address.parse() {
+        status.metadata_mut().insert(ASK_AT, address);
+    }
+    status
+}
+
+fn have_one_disk(a: &NewNode, b: &NewNode) -> bool {
+    (&a.name, a.role, a.install) == (&b.name, b.role, b.install)
 }
 
 #[async_trait]
@@ -70,7 +104,13 @@ impl Doorkeeper for Door {
             version: request.software,
             install: InstallId(install),
         };
-        if let Some(elsewhere) = self.leads_elsewhere(&deployment) {
+        if self.is_this_node(&deployment, &node) {
+            return Err(Status::failed_precondition(
+                "that very node runs here, and its disk must not be in use twice; stop it first, or start the other process with another name and an empty data directory",
+            ));
+        }
+        let elsewhere = self.runs_elsewhere(&deployment, &node);
+        if let Some(elsewhere) = elsewhere.or_else(|| self.leads_elsewhere(&deployment)) {
             return Err(elsewhere);
         }
         let applied = self.catalog.change_deployment(Command::RegisterNode(node)).await;

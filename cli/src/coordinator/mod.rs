@@ -8,7 +8,7 @@ mod readiness;
 use crate::admin::Readiness;
 use crate::node::{
     ConsensusHandler, ConsensusPeers, Identified, JoinToken, NodeArgs, NodeError, NodeFile, PeerPort,
-    Renewal, room_to_join,
+    Renewal, leaving, room_to_join,
 };
 use crate::process::{self, ProcessError, Stop};
 use crate::serve::{Config, ServeArgs, reload_on_hangup};
@@ -78,7 +78,7 @@ pub(crate) enum CoordinatorError {
     Storage(#[from] StorageError),
 }
 
-/// Runs until SIGTERM or SIGINT, then hands over what it leads and finishes what is under way.
+/// Runs until SIGTERM or SIGINT, or until the deployment has let it go; then hands over what it leads and finishes what is under way.
 pub(crate) fn run(args: CoordinatorArgs, config: &Config) -> Result<(), CoordinatorError> {
     let readiness = Readiness::new();
     process::run(&args.serve.telemetry, readiness.clone(), |stop| {
@@ -107,6 +107,7 @@ async fn serve(
 
     let rest_address = SocketAddr::new(args.serve.host, args.serve.port);
     let rest_listener = listen(rest_address).await?;
+    let peer_listener = PeerPort::bind(args.node.peer_address).await?;
     let channels = Arc::new(Channels::new(
         me.deployment,
         me.node,
@@ -120,7 +121,7 @@ async fn serve(
     let own = Arc::new(OwnWord::new(catalog.clone()));
     let steward = Arc::new(Steward::new(me.node, catalog.clone(), own.clone()));
     let service = Arc::new(OnceLock::new());
-    let door = Door::new(catalog.clone(), token);
+    let door = Door::new(me.node, catalog.clone(), token);
     let handler = Arc::new(ConsensusHandler::new(host.clone()));
     handler.open_door(Arc::new(door));
     let gate = Gate::new(me.deployment, me.node, directory.clone());
@@ -129,7 +130,7 @@ async fn serve(
     let router = sealdex_peer::server()
         .add_service(PeerService::new(gate, handler))
         .add_service(coordinator);
-    let peers = PeerPort::start(PeerPort::bind(args.node.peer_address).await?, credentials, router);
+    let peers = PeerPort::start(peer_listener, credentials, router);
 
     beginning::found(args, me, &file, &catalog).await?;
     let routes = Arc::new(Routes::default());
@@ -148,23 +149,26 @@ async fn serve(
     tasks.push(tokio::spawn(reporter.run()));
     tokio::select! {
         () = following::deployment_known(&catalog) => {}
-        fault = catalog.failed() => return Err(StorageError::of(&args.serve.data_dir, fault).into()),
+        error = end_of(args, &catalog, &channels) => return Err(error),
     }
     let key_ring = Arc::new(KeyRing::new(config.registry().clone()));
     let shards = Arc::new(ShardGrpc::new(channels.clone(), routes));
     let fellows = Arc::new(FellowsGrpc::new(channels.clone(), catalog.clone()));
-    let lookout = Arc::new(LookoutGrpc::new(catalog.clone(), steward, channels));
+    let lookout = Arc::new(LookoutGrpc::new(catalog.clone(), steward, channels.clone()));
     let settings = args.serve.settings(me.partitions, me.deployment.0);
     let settings = settings.map_err(ProcessError::from)?;
-    let started = Service::start(
+    let starting = Service::start(
         settings,
         catalog.clone(),
         shards,
         fellows,
         lookout,
         key_ring.clone(),
-    )
-    .await;
+    );
+    let started = tokio::select! {
+        started = starting => started,
+        error = end_of(args, &catalog, &channels) => return Err(error),
+    };
     let started = started
         .map_err(|error| StorageError::of(&args.serve.data_dir, error.context().unwrap_or(error.detail())))?;
     // Nobody else sets it.
@@ -174,8 +178,8 @@ async fn serve(
     tracing::info!(address = %rest_address, "serving REST");
     let authenticator = access.authenticator(args.serve.failed_attempts_max);
     readiness.serve();
-    let leaving = async {
-        stop.asked().await;
+    let end = async {
+        leaving(stop, &channels, &readiness).await;
         own.stop();
         hand_over(&catalog).await;
     };
@@ -187,7 +191,7 @@ async fn serve(
             drain_delay: Duration::from_secs(args.drain_delay_seconds.into()),
             ..args.serve.server_options()
         },
-        leaving,
+        end,
     );
     tokio::select! {
         served = served => served.map_err(ProcessError::from)?,
@@ -202,6 +206,14 @@ async fn serve(
     tasks.iter().for_each(JoinHandle::abort);
     host.stop().await;
     Ok(())
+}
+
+/// What a coordinator ends with that does not serve yet.
+async fn end_of(args: &CoordinatorArgs, catalog: &CatalogHandle, channels: &Channels) -> CoordinatorError {
+    tokio::select! {
+        fault = catalog.failed() => CoordinatorError::from(StorageError::of(&args.serve.data_dir, fault)),
+        () = channels.removed() => CoordinatorError::from(NodeError::Removed),
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, CoordinatorError> {

@@ -1,5 +1,6 @@
 //! Who a node is, beside its data: written once, when it has joined, and never for another node. An empty data directory is a new node.
 
+use crate::directory_lock::{DirectoryLock, DirectoryLockError};
 use sealdex_core::{DeploymentId, NodeId};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -20,6 +21,9 @@ pub(crate) enum IdentityError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// The data directory cannot be taken, or another process has it.
+    #[error(transparent)]
+    Lock(#[from] DirectoryLockError),
     /// It is damaged or of a later version.
     #[error("{} is damaged or of a later version; start the version that wrote it, or empty the directory to join anew", .0.display())]
     Format(PathBuf),
@@ -62,10 +66,11 @@ struct Joined {
     partitions: u16,
 }
 
-/// A data directory's claim to be a node.
+/// A data directory's claim to be a node. As long as it lives, no other process comes in.
 pub(crate) struct NodeFile {
     path: PathBuf,
     written: Written,
+    _lock: DirectoryLock,
 }
 
 impl NodeFile {
@@ -77,6 +82,7 @@ impl NodeFile {
             cause,
         };
         fs::create_dir_all(folder).map_err(refused)?;
+        let lock = DirectoryLock::take(folder)?;
         match fs::read(&path) {
             Ok(bytes) => {
                 let written: Written =
@@ -91,7 +97,11 @@ impl NodeFile {
                         wanted: name.to_owned(),
                     });
                 }
-                Ok(Self { path, written })
+                Ok(Self {
+                    path,
+                    written,
+                    _lock: lock,
+                })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let install = format!("{:032x}", u128::from_be_bytes(sealdex_crypto::random_16()));
@@ -102,7 +112,11 @@ impl NodeFile {
                     joined: None,
                     again: None,
                 };
-                let file = Self { path, written };
+                let file = Self {
+                    path,
+                    written,
+                    _lock: lock,
+                };
                 file.write().map_err(refused)?;
                 Ok(file)
             }
@@ -174,11 +188,23 @@ mod tests {
         assert_eq!(file.identified().unwrap(), None);
         let install = file.install().unwrap();
         file.identify(IDENTIFIED).unwrap();
+        drop(file);
         let again = NodeFile::open(folder.path(), "shard-1").unwrap();
         assert_eq!(again.identified().unwrap(), Some(IDENTIFIED));
         assert_eq!(again.install().unwrap(), install);
+        drop(again);
         let other = NodeFile::open(folder.path(), "shard-2");
         assert!(matches!(other, Err(IdentityError::OtherNode { .. })));
+    }
+
+    #[test]
+    fn a_directory_is_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = NodeFile::open(folder.path(), "shard-1").unwrap();
+        let second = NodeFile::open(folder.path(), "shard-1");
+        assert!(matches!(second, Err(IdentityError::Lock(_))));
+        drop(first);
+        NodeFile::open(folder.path(), "shard-1").unwrap();
     }
 
     #[test]
@@ -186,6 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut file = NodeFile::open(folder.path(), "shard-1").unwrap();
         file.identify(IDENTIFIED).unwrap();
+        drop(file);
         let path = folder.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         for damaged in [text.replacen("\"node\": 9", "\"node\": 8", 1), "{".to_owned()] {

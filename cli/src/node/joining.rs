@@ -3,10 +3,10 @@
 use super::{Identified, NodeArgs, NodeError};
 use sealdex_core::{DeploymentId, NodeId, SecretText};
 use sealdex_crypto::Credential;
-use sealdex_peer::{Credentials, Directory, Identity, PeerError, Registered, Role};
+use sealdex_peer::{Credentials, Directory, Identity, PeerError, Registered, Role, is_of_other_authority};
 use sealdex_proto::PEER_VERSION;
 use sealdex_proto::peer::{JoinReply, JoinRequest, Member};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 /// How long one coordinator may take to answer, and the pause after all were asked.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a node of the same name may be about: one that is set up anew on an empty disk waits until its predecessor is known to be lost.
 const NAMESAKE_MAX: Duration = Duration::from_secs(30);
@@ -95,7 +95,8 @@ pub(crate) async fn join(
     let mut waiting = Waiting::new(args);
     loop {
         for address in &args.join {
-            match ask_on(args, credentials, token, disk, address).await? {
+            let answer = ask_on(args, credentials, token, disk, address).await;
+            match answer.unless_final()? {
                 Ok(reply) => return read(reply),
                 Err(error) => waiting.after(address, &error)?,
             }
@@ -104,60 +105,104 @@ pub(crate) async fn join(
     }
 }
 
+/// What came of asking, and who was asked in the end.
+pub(super) struct Answer {
+    pub(super) from: String,
+    pub(super) outcome: Result<JoinReply, PeerError>,
+}
+
+impl Answer {
+    /// A refusal that asking again does not mend is an error of this node.
+    fn unless_final(self) -> Result<Result<JoinReply, PeerError>, NodeError> {
+        match self.outcome {
+            Err(PeerError::Status(status)) if is_final(status.code()) => Err(refused(&self.from, &status)),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Where it says to ask instead.
+    fn hint(&self) -> Option<&str> {
+        let Err(PeerError::Status(status)) = &self.outcome else {
+            return None;
+        };
+        status.metadata().get(ASK_AT)?.to_str().ok()
+    }
+}
+
 /// Asks, and asks again where the answer says to.
-async fn ask_on(
+pub(super) async fn ask_on(
     args: &NodeArgs,
     credentials: &Credentials,
     token: &JoinToken,
     disk: Disk,
     address: &str,
-) -> Result<Result<JoinReply, PeerError>, NodeError> {
-    let outcome = ask(args, credentials, token, disk, address).await?;
-    let Err(PeerError::Status(status)) = &outcome else {
-        return Ok(outcome);
-    };
-    match status.metadata().get(ASK_AT).and_then(|at| at.to_str().ok()) {
+) -> Answer {
+    let answer = ask(args, credentials, token, disk, address).await;
+    match answer.hint() {
         Some(at) => ask(args, credentials, token, disk, at).await,
-        None => Ok(outcome),
+        None => answer,
     }
 }
 
 /// What a node waits for that is not let in yet, and for how long it has.
-struct Waiting {
+pub(super) struct Waiting {
     since: Instant,
     patience: Option<Duration>,
     /// Since when a node of its name is in its way.
     namesake: Option<Instant>,
     /// What each address was last said to keep the node waiting with.
     told: BTreeMap<String, String>,
+    /// The authority that the node believes.
+    ca: PathBuf,
+    /// The addresses of others that are asked.
+    others: BTreeSet<String>,
+    /// Those of them whose last certificate was of another authority.
+    foreign: BTreeSet<String>,
 }
 
 impl Waiting {
-    fn new(args: &NodeArgs) -> Self {
-        let patience = args.join_patience_seconds;
+    pub(super) fn new(args: &NodeArgs) -> Self {
+        let (patience, mine) = (args.join_patience_seconds, args.advertised());
+        let others = args.join.iter().filter(|address| **address != mine);
         Self {
             since: Instant::now(),
             patience: (patience > 0).then(|| Duration::from_secs(patience)),
             namesake: None,
             told: BTreeMap::new(),
+            ca: args.authority(),
+            others: others.cloned().collect(),
+            foreign: BTreeSet::new(),
         }
     }
 
-    /// Says of each address once what keeps the node waiting, and ends the wait when it took too long.
-    fn after(&mut self, address: &str, error: &PeerError) -> Result<(), NodeError> {
-        let says = error.to_string();
+    /// Says of each address once what keeps the node waiting, and ends the wait when it took too long, or when it is in vain.
+    pub(super) fn after(&mut self, address: &str, error: &PeerError) -> Result<(), NodeError> {
         if let PeerError::Status(status) = error
             && status.code() == Code::AlreadyExists
             && self.namesake.get_or_insert_with(Instant::now).elapsed() >= NAMESAKE_MAX
         {
             return Err(refused(address, status));
         }
-        if self
-            .patience
-            .is_some_and(|patience| self.since.elapsed() >= patience)
+        let is_foreign = is_of_other_authority(error);
+        if is_foreign {
+            self.foreign.insert(address.to_owned());
+        } else {
+            self.foreign.remove(address);
+        }
+        let waited = self.since.elapsed();
+        let too_long = self.patience.is_some_and(|patience| waited >= patience);
+        // One that is foreign may be a mistake of its own; if all are, it is this node that is.
+        if let Some(foreign) = self.foreign.first()
+            && (too_long || self.foreign.is_superset(&self.others))
         {
-            let says = format!("{address}: {says}");
-            return Err(NodeError::Alone(self.since.elapsed().as_secs(), says));
+            return Err(self.of_other_authority(foreign));
+        }
+        let says = match is_foreign {
+            true => self.of_other_authority(address).to_string(),
+            false => error.to_string(),
+        };
+        if too_long {
+            return Err(NodeError::Alone(waited.as_secs(), format!("{address}: {says}")));
         }
         if self.told.get(address) != Some(&says) {
             tracing::info!(
@@ -169,9 +214,16 @@ impl Waiting {
         }
         Ok(())
     }
+
+    fn of_other_authority(&self, address: &str) -> NodeError {
+        NodeError::OtherAuthority {
+            address: address.to_owned(),
+            ca: self.ca.clone(),
+        }
+    }
 }
 
-fn refused(address: &str, status: &Status) -> NodeError {
+pub(super) fn refused(address: &str, status: &Status) -> NodeError {
     NodeError::Refused(format!(
         "{address} does not let this node join: {}",
         status.message()
@@ -191,7 +243,8 @@ pub(crate) async fn knows_none(
     while !left.is_empty() {
         let mut unsaid = Vec::new();
         for address in left {
-            match ask(args, credentials, token, disk, address).await? {
+            let answer = ask(args, credentials, token, disk, address).await;
+            match answer.unless_final()? {
                 Ok(_) => return Ok(false),
                 Err(PeerError::Status(status)) if status.code() == Code::NotFound => {}
                 // It is part of one, and will let this node in, or say why not.
@@ -224,7 +277,7 @@ async fn ask(
     token: &JoinToken,
     disk: Disk,
     address: &str,
-) -> Result<Result<JoinReply, PeerError>, NodeError> {
+) -> Answer {
     let deployment = disk.of.map(|of| of.0.to_vec()).unwrap_or_default();
     let request = JoinRequest {
         version: PEER_VERSION,
@@ -235,9 +288,9 @@ async fn ask(
         software: env!("CARGO_PKG_VERSION").to_owned(),
         deployment: deployment.into(),
     };
-    match sealdex_peer::join(credentials, address, request, ANSWER_MAX).await {
-        Err(PeerError::Status(status)) if is_final(status.code()) => Err(refused(address, &status)),
-        outcome => Ok(outcome),
+    Answer {
+        from: address.to_owned(),
+        outcome: sealdex_peer::join(credentials, address, request, ANSWER_MAX).await,
     }
 }
 
@@ -248,7 +301,7 @@ fn is_final(code: Code) -> bool {
     )
 }
 
-fn read(reply: JoinReply) -> Result<Joined, NodeError> {
+pub(super) fn read(reply: JoinReply) -> Result<Joined, NodeError> {
     let malformed =
         || NodeError::Refused("the coordinator's answer cannot be read; upgrade this node".to_owned());
     let deployment: [u8; 16] = reply.deployment.as_ref().try_into().map_err(|_| malformed())?;

@@ -4,20 +4,25 @@
 mod closed_door;
 mod identity;
 mod joining;
+mod leaving;
 mod peer_port;
 mod peers;
 mod renewal;
+mod twin;
 
 pub(crate) use closed_door::ConsensusDoor;
 pub(crate) use identity::{Identified, NodeFile};
 pub(crate) use joining::{ASK_AT, Disk, JoinToken, entered, join, knows_none};
+pub(crate) use leaving::leaving;
 pub(crate) use peer_port::PeerPort;
 pub(crate) use peers::{ConsensusHandler, ConsensusPeers, Doorkeeper};
 pub(crate) use renewal::Renewal;
+pub(crate) use twin::no_twin;
 
 use crate::storage_error::StorageError;
 use clap::Args;
 use sealdex_consensus::{Purpose, Space};
+use sealdex_core::DeploymentId;
 use sealdex_peer::{Credentials, CredentialsError, NodeName, Role};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -66,6 +71,11 @@ impl NodeArgs {
     pub(crate) fn advertised(&self) -> String {
         let by_name = || format!("{}:{}", self.name, self.peer_address.port());
         self.advertise.clone().unwrap_or_else(by_name)
+    }
+
+    /// Where the certificate of the authority is that the node believes.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.tls_dir.join("ca.crt")
     }
 
     /// The node's certificate, which has to be of this role.
@@ -121,9 +131,26 @@ pub(crate) enum NodeError {
     Serve(#[from] tonic::transport::Error),
     /// Nobody let it in for too long.
     #[error(
-        "not let in within {0} s; see to it that the coordinators run, that --join names where this node reaches them, and that ca.crt and the certificates of both are of the same authority (last, {1})"
+        "not let in within {0} s; see to it that the coordinators run, that --join names where this node reaches them, and that their ca.crt has the authority of this node's certificate (last, {1})"
     )]
     Alone(u64, String),
+    /// Whoever is there cannot show that it is of this node's deployment.
+    #[error(
+        "the certificate of the node at {address} is not signed by the authority in {}; give this node ca.crt and a certificate from that deployment's own folder (`sealdex certs node`), or name the right coordinators with --join",
+        ca.display()
+    )]
+    OtherAuthority {
+        /// Who was asked.
+        address: String,
+        /// The file of the authority that this node believes.
+        ca: PathBuf,
+    },
+    /// Its disk is another's.
+    #[error("the data directory belongs to another node or deployment than {0}; empty it to join anew")]
+    OtherNode(DeploymentId),
+    /// The deployment has let it go.
+    #[error("this node was removed from the deployment; start it with an empty data directory to join anew")]
+    Removed,
     /// Nobody lets it in, for good.
     #[error("{0}")]
     Refused(String),

@@ -1,5 +1,6 @@
 //! The data directory of the embedded default: what lies where, and what was fixed when it was made.
 
+use crate::directory_lock::{DirectoryLock, DirectoryLockError};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
@@ -23,11 +24,9 @@ pub(crate) enum DataDirError {
         /// What was refused.
         cause: std::io::Error,
     },
-    /// Another process has it open.
-    #[error(
-        "{0} is in use: another process holds this data directory; stop that process, or choose another --data-dir"
-    )]
-    InUse(PathBuf),
+    /// It cannot be taken, or another process has it.
+    #[error(transparent)]
+    Lock(#[from] DirectoryLockError),
     /// There is something, but not ours.
     #[error("{0} holds other files than Sealdex's; choose an empty --data-dir")]
     NotOurs(PathBuf),
@@ -88,8 +87,7 @@ pub(crate) struct DataDir {
     path: PathBuf,
     partitions: u16,
     deployment: [u8; 16],
-    /// Locked as long as it is open, so that no second process comes in.
-    _locked: fs::File,
+    _lock: DirectoryLock,
 }
 
 impl DataDir {
@@ -100,7 +98,7 @@ impl DataDir {
             cause,
         };
         fs::create_dir_all(path).map_err(refused)?;
-        let locked = lock(path)?;
+        let lock = DirectoryLock::take(path)?;
         let file = path.join(DESCRIPTION_FILE);
         let description: Description = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| DataDirError::Format(path.to_owned()))?,
@@ -132,7 +130,7 @@ impl DataDir {
             path: path.to_owned(),
             partitions: has,
             deployment,
-            _locked: locked,
+            _lock: lock,
         })
     }
 
@@ -164,18 +162,6 @@ impl DataDir {
     /// Where the shard's storage is.
     pub(crate) fn shard(&self) -> PathBuf {
         self.path.join("shard")
-    }
-}
-
-/// Takes the directory for this process. Where the file system knows no such lock, the storage engine's own still holds.
-fn lock(path: &Path) -> Result<fs::File, DataDirError> {
-    let directory = fs::File::open(path).map_err(|cause| DataDirError::Io {
-        path: path.to_owned(),
-        cause,
-    })?;
-    match directory.try_lock() {
-        Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
-        _ => Ok(directory),
     }
 }
 
@@ -222,7 +208,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(dir.path(), None).unwrap();
         let refused = DataDir::open(dir.path(), None).err().unwrap();
-        assert!(matches!(refused, DataDirError::InUse(_)), "{refused}");
+        assert!(matches!(refused, DataDirError::Lock(_)), "{refused}");
         drop(first);
         DataDir::open(dir.path(), None).unwrap();
     }

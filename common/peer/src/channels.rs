@@ -3,12 +3,14 @@
 use crate::credentials::Credentials;
 use crate::directory::Directory;
 use crate::headers::Headers;
+use crate::identity::Role;
+use crate::peer_channel::{PeerChannel, Removed};
 use parking_lot::Mutex;
 use sealdex_core::{DeploymentId, NodeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::service::interceptor::InterceptedService;
+use tokio::sync::watch;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 /// A peer that takes longer to connect is as good as gone.
@@ -34,9 +36,6 @@ pub enum Lane {
     Data,
 }
 
-/// A connection to one peer, which puts the headers into each call.
-pub type PeerChannel = InterceptedService<Channel, Headers>;
-
 /// Why there is no connection to a node.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ChannelError {
@@ -54,6 +53,7 @@ pub struct Channels {
     me: NodeId,
     directory: Arc<Directory>,
     state: Mutex<State>,
+    removed: Removed,
 }
 
 struct State {
@@ -83,6 +83,7 @@ impl Channels {
             me,
             directory,
             state: Mutex::new(state),
+            removed: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -101,13 +102,16 @@ impl Channels {
         let known = self.directory.get(node).filter(|known| !known.removed);
         let known = known.ok_or(ChannelError::Unknown(node))?;
         let headers = Headers::new(self.deployment, self.me, node);
+        // Shard nodes have it from coordinators, as this node has.
+        let tells = known.identity.role == Role::Coordinator;
+        let removed = tells.then(|| Arc::clone(&self.removed));
         let mut state = self.state.lock();
         if let Some(open) = state
             .open
             .get(&(node, lane))
             .filter(|open| open.address == known.address)
         {
-            return Ok(InterceptedService::new(open.channel.clone(), headers));
+            return Ok(PeerChannel::new(open.channel.clone(), headers, removed));
         }
         let tls = state.tls.clone().domain_name(known.identity.name.as_str());
         let channel = endpoint(&known.address, tls)?.connect_lazy();
@@ -116,7 +120,14 @@ impl Channels {
             channel: channel.clone(),
         };
         state.open.insert((node, lane), open);
-        Ok(InterceptedService::new(channel, headers))
+        Ok(PeerChannel::new(channel, headers, removed))
+    }
+
+    /// Resolves when a coordinator has answered that this node is part of the deployment no more. That is for good.
+    pub async fn removed(&self) {
+        let mut told = self.removed.subscribe();
+        // Who would tell lives as long as `self`.
+        let _ = told.wait_for(|removed| *removed).await;
     }
 
     /// Shows other credentials from the next connection on, and makes all anew.

@@ -10,6 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, RootCertStore, ServerConfig};
+use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -220,6 +221,29 @@ impl CurrentCredentials {
     }
 }
 
+/// Whether a connection did not come about because the peer's certificate is not signed by the authority that this node believes.
+pub fn is_of_other_authority(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        // What an I/O error was made of is not among its sources.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        inner
+            .or_else(|| error.downcast_ref())
+            .is_some_and(says_other_authority)
+    })
+}
+
+/// Authorities that are named alike differ in their keys.
+fn says_other_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(cause) = error else {
+        return false;
+    };
+    matches!(
+        cause,
+        CertificateError::UnknownIssuer | CertificateError::BadSignature
+    )
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, CredentialsError> {
     let read = || {
         let mut bytes = Vec::new();
@@ -342,9 +366,7 @@ fn check_signed(
     let (first, rest) = chain.split_first().expect("a chain has at least one certificate");
     match verifier.verify_client_cert(first, rest, UnixTime::since_unix_epoch(since)) {
         Ok(_) => Ok(verifier),
-        Err(rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        )) => Err(CredentialsError::OtherAuthority {
+        Err(cause) if says_other_authority(&cause) => Err(CredentialsError::OtherAuthority {
             certificate: path.to_owned(),
             ca: ca_path.to_owned(),
         }),

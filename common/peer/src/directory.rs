@@ -16,6 +16,27 @@ pub struct Registered {
     pub removed: bool,
 }
 
+/// Why a node may not call. One line.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stranger {
+    /// Nobody here has heard of it.
+    #[error("node {0} is not known here; if it has just joined, it is known in a moment")]
+    Unknown(NodeId),
+    /// It is part of the deployment no more, and never again under this id.
+    #[error("node {0} was removed from the deployment; empty its data directory and let it join again")]
+    Removed(NodeId),
+    /// It is somebody else.
+    #[error("node {id} is {registered}, and the certificate is that of {shown}")]
+    Other {
+        /// Who it says it is.
+        id: NodeId,
+        /// Who that is.
+        registered: Identity,
+        /// Who it can be.
+        shown: Identity,
+    },
+}
+
 /// The nodes of the deployment by id, as far as this node has heard. Share it in an `Arc`.
 #[derive(Default)]
 pub struct Directory {
@@ -49,19 +70,16 @@ impl Directory {
         self.nodes.read().get(&id).cloned()
     }
 
-    /// Whether `id` is a node of the deployment at present, and this one; `Err` says in one line why not.
-    pub(crate) fn check(&self, id: NodeId, identity: &Identity) -> Result<(), String> {
+    /// Whether `id` is a node of the deployment at present, and this one.
+    pub(crate) fn check(&self, id: NodeId, identity: &Identity) -> Result<(), Stranger> {
         match self.nodes.read().get(&id) {
-            None => Err(format!(
-                "node {id} is not known here; if it has just joined, it is known in a moment"
-            )),
-            Some(known) if known.removed => Err(format!(
-                "node {id} was removed from the deployment; empty its data directory and let it join again"
-            )),
-            Some(known) if known.identity != *identity => Err(format!(
-                "node {id} is {}, and the certificate is that of {identity}",
-                known.identity
-            )),
+            None => Err(Stranger::Unknown(id)),
+            Some(known) if known.removed => Err(Stranger::Removed(id)),
+            Some(known) if known.identity != *identity => Err(Stranger::Other {
+                id,
+                registered: known.identity.clone(),
+                shown: identity.clone(),
+            }),
             Some(_) => Ok(()),
         }
     }

@@ -1,9 +1,10 @@
 //! Who may call a node: whoever shows a certificate of a node that the deployment has, means this deployment and this node, and speaks a
 //! version that this one understands. Asked on every call, because a node may be removed while its connections live.
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Stranger};
 use crate::headers::Received;
 use crate::identity::{Identity, Role};
+use crate::peer_channel::tell_removed;
 use sealdex_core::{DeploymentId, NodeId};
 use sealdex_proto::PEER_VERSION;
 use std::sync::Arc;
@@ -64,8 +65,12 @@ impl Gate {
             Status::failed_precondition(format!("header {header} is missing or malformed"))
         })?;
         self.check_addressed(&received)?;
-        if let Err(why) = self.directory.check(received.from, &identity) {
-            return Err(Status::permission_denied(why));
+        if let Err(stranger) = self.directory.check(received.from, &identity) {
+            let mut refused = Status::permission_denied(stranger.to_string());
+            if matches!(stranger, Stranger::Removed(_)) {
+                tell_removed(&mut refused);
+            }
+            return Err(refused);
         }
         if self.only.is_some_and(|role| role != identity.role) {
             let why = format!("{identity} may not call this service: its role may not");

@@ -155,3 +155,19 @@ fn a_node_shows_its_own_certificate() {
     );
     assert!(matches!(refused(&folder), CredentialsError::OtherNode { .. }));
 }
+
+#[test]
+fn what_tls_says_of_a_peer_is_found_behind_the_failed_call() {
+    let says = |cause: CertificateError| {
+        let tls = rustls::Error::InvalidCertificate(cause);
+        let handshake = io::Error::new(io::ErrorKind::InvalidData, tls);
+        let failed = tonic::ConnectError(Box::new(handshake));
+        is_of_other_authority(&tonic::Status::from_error(Box::new(failed)))
+    };
+    assert!(says(CertificateError::UnknownIssuer));
+    assert!(says(CertificateError::BadSignature));
+    assert!(!says(CertificateError::Expired));
+    assert!(!is_of_other_authority(&tonic::Status::unavailable(
+        "nobody is there"
+    )));
+}
