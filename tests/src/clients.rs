@@ -4,6 +4,9 @@ use crate::venv::venv;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// The versions of the client that applications use, each with an environment of its own.
+pub const VERSIONS: [&str; 2] = ["0.17", "0.18"];
+
 /// Runs one file of unit tests with one version of the client against the server at `url`, with that root key if it has one, and with
 /// the variables beside. Returns how many tests ran; a test that fails fails the caller.
 pub async fn unittests(

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sealdex_tests::aws;
-use sealdex_tests::clients::{run, said, scripts, unittests};
+use sealdex_tests::clients::{VERSIONS, run, said, scripts, unittests};
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::random::Random;
@@ -36,14 +36,16 @@ async fn the_langchain_store_of_0_18_works() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_work_with_the_official_clients() {
-    run_unittests("0.17", "test_users", 5).await;
-    run_unittests("0.18", "test_users", 5).await;
+    for version in VERSIONS {
+        run_unittests(version, "test_users", 5).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn indexes_of_every_kind_of_slot_work_with_the_official_clients() {
-    run_unittests("0.17", "test_kms", 4).await;
-    run_unittests("0.18", "test_kms", 4).await;
+    for version in VERSIONS {
+        run_unittests(version, "test_kms", 4).await;
+    }
 }
 
 /// What a server prints when it is up can be pasted as it stands.

@@ -3,7 +3,7 @@
 //! but the runbooks' commands, which take minutes and run in `make chaos`: they ask for `SEALDEX_RUNBOOKS`.
 #![allow(clippy::unwrap_used)]
 
-use sealdex_tests::clients::unittests;
+use sealdex_tests::clients::{VERSIONS, unittests};
 use sealdex_tests::containers::{COORDINATORS, Containers, SHARDS, composes};
 use sealdex_tests::docker::{self, docker, inspect};
 use sealdex_tests::http::Http;
@@ -71,9 +71,11 @@ async fn existing_clients_are_served_by_any_coordinator_and_nothing_is_left_behi
         let root_key = containers.root_key().unwrap();
         for coordinator in COORDINATORS {
             let url = format!("http://{}", containers.published(coordinator).unwrap());
-            for (module, at_least) in [("test_client", 20), ("test_users", 5)] {
-                let count = unittests("0.17", module, &url, Some(&root_key), &[]).await;
-                assert!(count >= at_least, "only {count} tests ran");
+            for version in VERSIONS {
+                for (module, at_least) in [("test_client", 20), ("test_users", 5)] {
+                    let count = unittests(version, module, &url, Some(&root_key), &[]).await;
+                    assert!(count >= at_least, "only {count} tests ran");
+                }
             }
         }
         is_whole(&containers, COORDINATORS.len() + SHARDS.len()).await;

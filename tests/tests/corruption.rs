@@ -2,6 +2,7 @@
 //! wrong answer. `SEALDEX_FLIPS` sets how many bytes are tried, each on a fresh copy of the data directory.
 #![allow(clippy::unwrap_used)]
 
+use sealdex_tests::folder;
 use sealdex_tests::index::{Hit, Index, by_id, hits_of, items_of};
 use sealdex_tests::item::Item;
 use sealdex_tests::oracle::{fault, nearest, recall};
@@ -33,7 +34,7 @@ async fn a_flipped_byte_never_gives_a_wrong_answer() {
         }
         for planned in plan {
             let damaged = Home::new();
-            copy_folder(&home.data(), &damaged.data());
+            folder::copy(&home.data(), &damaged.data());
             let damage = planned.unwrap_or_else(|| Damage::anywhere(&damaged.data(), &mut random));
             damage.inflict(&damaged.data());
             match try_everything(&damaged, &worlds).await {
@@ -151,7 +152,7 @@ async fn try_everything(home: &Home, worlds: &[World]) -> Result<Outcome, String
 impl World {
     async fn is_answered_exactly(&self, home: &Home) {
         let copy = Home::new();
-        copy_folder(&home.data(), &copy.data());
+        folder::copy(&home.data(), &copy.data());
         let server = copy.start().await;
         assert_eq!(
             self.ask_for_everything(&server).await,
@@ -346,12 +347,4 @@ fn every_byte_at_the_top(folder: &Path) -> Vec<Damage> {
         all.len()
     );
     all
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    for file in files_under(from).unwrap() {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(&file, target).unwrap();
-    }
 }

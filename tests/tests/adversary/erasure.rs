@@ -2,11 +2,11 @@
 //! commit it was killed, and soon on every coordinator of a deployment. `SEALDEX_ERASURE_ROUNDS` sets how often it is killed.
 
 use crate::deployment::{KEY, OTHER_KEY, ROOT};
-use crate::disk::copy_of;
 use crate::files::Files;
 use sealdex_consensus::{Host, HostOptions, Space};
 use sealdex_coordinator::adapters::CatalogHandle;
 use sealdex_coordinator::domain::IndexRecord;
+use sealdex_tests::folder::copy_of;
 use sealdex_tests::index::Index;
 use sealdex_tests::nodes::{Kind, Nodes};
 use sealdex_tests::random::Random;

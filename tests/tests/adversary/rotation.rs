@@ -2,10 +2,11 @@
 //! kept it and has a copy of every disk.
 
 use crate::deployment::{Deployment, KEY, OTHER_KEY, ROOT, User};
-use crate::disk::{bytes_of, copy_of, opened_in, read_grant};
+use crate::disk::{bytes_of, opened_in, read_grant};
 use crate::files::Files;
 use sealdex_core::KeyEpoch;
 use sealdex_crypto::{Bundle, IndexKey, ReadCap};
+use sealdex_tests::folder::copy_of;
 use sealdex_tests::server::Server;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};

@@ -41,6 +41,7 @@ async fn no_client_sees_what_a_correct_deployment_could_not_show() {
     let nodes = Nodes {
         nodes: nodes.collect(),
         guest: settings.guest.as_ref().map(|guest| guest.name().to_owned()),
+        only: settings.only.clone(),
     };
     let schedule = Schedule::draw(&nodes, settings.time, &mut random);
     println!(

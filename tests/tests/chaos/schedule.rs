@@ -4,6 +4,7 @@ use super::machine::Role;
 use sealdex_tests::random::Random;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The faults of a run, one after another.
@@ -51,6 +52,8 @@ pub(crate) struct Nodes {
     pub(crate) nodes: Vec<(String, Role)>,
     /// The name of a node that may join.
     pub(crate) guest: Option<String>,
+    /// What alone is done; if it is empty, everything is.
+    pub(crate) only: Vec<Fault>,
 }
 
 impl Nodes {
@@ -76,6 +79,9 @@ impl Nodes {
         }
         if self.guest.is_some() {
             faults.extend([Fault::Guest, Fault::Deserter]);
+        }
+        if !self.only.is_empty() {
+            faults.retain(|fault| self.only.contains(fault));
         }
         faults
     }
@@ -107,6 +113,9 @@ impl Schedule {
         loop {
             if kinds.is_empty() {
                 kinds = nodes.faults();
+            }
+            if kinds.is_empty() {
+                return Self(planned);
             }
             let fault = kinds.swap_remove(random.below(kinds.len()));
             let next = Planned::draw(fault, nodes, random);
@@ -151,6 +160,25 @@ impl Planned {
     }
 }
 
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = [
+            Fault::Kill,
+            Fault::Pause,
+            Fault::Cut,
+            Fault::RestartAll,
+            Fault::RollingRestart,
+            Fault::Wipe,
+            Fault::Guest,
+            Fault::Deserter,
+        ];
+        let found = all.into_iter().find(|fault| format!("{fault:?}") == name);
+        found.ok_or_else(|| format!("'{name}' is none of {all:?}"))
+    }
+}
+
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -184,6 +212,7 @@ mod tests {
                 .chain(names(Role::Shard, "shard"))
                 .collect(),
             guest: Some("shard-4".to_owned()),
+            only: Vec::new(),
         }
     }
 
@@ -225,10 +254,26 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_wanted_is_done() {
+        let only = ["Pause", "Cut"].map(|name| name.parse().unwrap()).to_vec();
+        let nodes = Nodes { only, ..six() };
+        let schedule = drawn(&nodes, 1);
+        assert!(schedule.0.len() > 10);
+        assert!(
+            schedule
+                .0
+                .iter()
+                .all(|planned| matches!(planned.fault, Fault::Pause | Fault::Cut))
+        );
+        assert!("pause".parse::<Fault>().is_err());
+    }
+
+    #[test]
     fn a_lone_node_is_neither_cut_off_nor_emptied() {
         let nodes = Nodes {
             nodes: vec![("serve".to_owned(), Role::Embedded)],
             guest: None,
+            only: Vec::new(),
         };
         let schedule = drawn(&nodes, 1);
         assert!(schedule.0.iter().all(|planned| planned.nodes == ["serve"]));

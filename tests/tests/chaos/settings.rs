@@ -4,6 +4,7 @@ use super::container::Container;
 use super::guest::Guest;
 use super::machine::{Machine, Role};
 use super::process::Process;
+use super::schedule::Fault;
 use sealdex_tests::containers::{Containers, composes};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) root_key: String,
     /// How long faults go on.
     pub(crate) time: Duration,
+    /// Which faults; if it is empty, all.
+    pub(crate) only: Vec<Fault>,
     /// How many writes must be acknowledged for the run to say anything.
     pub(crate) acknowledged_min: usize,
     /// Where a history goes that shows a violation.
@@ -61,12 +64,15 @@ impl Settings {
                 ));
             }
         };
+        let only = given("SEALDEX_CHAOS_FAULTS", "");
+        let only = only.split(',').filter(|name| !name.is_empty()).map(str::parse);
         Ok(Self {
             machines,
             guest,
             _containers: containers,
             root_key,
             time: Duration::from_secs(number("SEALDEX_CHAOS_SECONDS", "20")? as u64),
+            only: only.collect::<Result<_, _>>()?,
             acknowledged_min: number("SEALDEX_CHAOS_WRITES_MIN", "500")?,
             histories: given("SEALDEX_CHAOS_HISTORIES", &std::env::temp_dir().to_string_lossy()).into(),
         })

@@ -1,11 +1,13 @@
 //! Rotation of every kind while clients go on: the index key in every direction, and the key epoch below it. No request fails, a
-//! crash at any point is taken up again, and what the old keys opened is nowhere any more. `SEALDEX_ROTATION_ROUNDS` sets how
-//! often a rotation is killed.
+//! crash at any point is taken up again, and what the old keys opened is nowhere any more. Of several coordinators one rotates, and
+//! another one when that dies. `SEALDEX_ROTATION_ROUNDS` sets how often a rotation is killed.
 #![allow(clippy::unwrap_used)]
 
 mod cures;
+mod fellows;
 
 use hyper::Method;
+use sealdex_tests::folder;
 use sealdex_tests::http::Http;
 use sealdex_tests::index::{Index, by_id};
 use sealdex_tests::item::Item;
@@ -17,7 +19,7 @@ use sealdex_tests::server::{Home, Server};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,16 +40,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut yaml = "kms:\n  registry:\n".to_owned();
-        for (n, slot) in ["one", "two"].into_iter().enumerate() {
-            let file = folder.path().join(format!("{slot}.key"));
-            fs::write(&file, [n as u8 + 1; 32]).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-            let file = file.display();
-            yaml += &format!("    {slot}:\n      provider: local\n      key_file: {file}\n");
-        }
-        let config = folder.path().join("sealdex.yaml");
-        fs::write(&config, yaml).unwrap();
+        let config = slots_in(folder.path());
         let home = Home::new()
             .with_variable("SEALDEX_ROOT_KEY", ROOT)
             .with_variable("SEALDEX_KEY_CACHE_SECONDS", "0")
@@ -61,6 +54,21 @@ impl Place {
         let root = Arc::new(server.http.with_header("x-api-key", ROOT));
         (server, root)
     }
+}
+
+/// Makes a registry with two slots, and their keys beside it; returns the configuration file.
+fn slots_in(folder: &Path) -> PathBuf {
+    let mut yaml = "kms:\n  registry:\n".to_owned();
+    for (n, slot) in ["one", "two"].into_iter().enumerate() {
+        let file = folder.join(format!("{slot}.key"));
+        fs::write(&file, [n as u8 + 1; 32]).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = file.display();
+        yaml += &format!("    {slot}:\n      provider: local\n      key_file: {file}\n");
+    }
+    let config = folder.join("sealdex.yaml");
+    fs::write(&config, yaml).unwrap();
+    config
 }
 
 fn items(random: &mut Random, count: usize) -> Vec<Item> {
@@ -394,7 +402,7 @@ async fn a_catalogue_of_before_is_refused_beside_the_log_of_now() {
         fs::read_dir(place.home.data()).unwrap().collect::<Vec<_>>()
     );
     let backup = place.folder.path().join("catalog");
-    copy(&catalog, &backup);
+    folder::copy(&catalog, &backup);
 
     let (server, root) = place.start().await;
     let owner = owner.through(&root);
@@ -411,9 +419,9 @@ async fn a_catalogue_of_before_is_refused_beside_the_log_of_now() {
     server.stop().await;
 
     let current = place.folder.path().join("current");
-    copy(&catalog, &current);
+    folder::copy(&catalog, &current);
     fs::remove_dir_all(&catalog).unwrap();
-    copy(&backup, &catalog);
+    folder::copy(&backup, &catalog);
     let refused = place.home.try_start().await.err();
     let refused = refused.expect("the log has gone on without this catalogue");
     assert!(
@@ -423,7 +431,7 @@ async fn a_catalogue_of_before_is_refused_beside_the_log_of_now() {
     );
 
     fs::remove_dir_all(&catalog).unwrap();
-    copy(&current, &catalog);
+    folder::copy(&current, &catalog);
     let (_server, root) = place.start().await;
     assert_whole(&owner.through(&root), &base).await;
 }
@@ -507,17 +515,4 @@ async fn an_index_of_a_slot_goes_on_by_itself_after_a_crash_unless_its_key_is_pu
     assert_eq!(finished(&root, "movies").await, 2);
     let index = Index::new(&root, "movies", "");
     assert_whole(&index, &base).await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
