@@ -4,7 +4,7 @@ use sealdex_crypto::random_u64;
 use std::time::Duration;
 
 const PAUSE_MIN: Duration = Duration::from_millis(25);
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_millis(150);
 
 /// The pauses of one who waits.
 #[derive(Debug, Default)]

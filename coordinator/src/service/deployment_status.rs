@@ -376,7 +376,9 @@ impl View<'_> {
                 kind: JobKind::Rotation,
                 index: record.id,
             };
-            let halted = record.key.epochs().stage() != EpochStage::Settled && !is_at_work(job);
+            let is_claimed = self.0.deployment.jobs().any(|claimed| claimed.name == job);
+            let is_on_its_way = record.key.epochs().stage() != EpochStage::Settled;
+            let halted = is_on_its_way && !is_claimed && !is_at_work(job);
             halted.then_some((job, JobPhase::WaitingForKey, None, (0, 0)))
         });
         let status = |(job, phase, node, items): (JobName, JobPhase, Option<NodeId>, (u64, u64))| {

@@ -10,10 +10,15 @@ use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::nodes::{Kind, Nodes};
 use serde_json::json;
+use std::time::Duration;
 
 /// Of a steady load, so many answers before and after each event.
 const ANSWERS_BEFORE: u64 = 200;
 const ANSWERS_AFTER: u64 = 800;
+
+/// Of a slow node, how long it stands still and how long it works, again and again.
+const HELD_STILL: Duration = Duration::from_millis(80);
+const LET_GO: Duration = Duration::from_millis(20);
 
 async fn deployment() -> (Nodes, Vec<Index>) {
     let mut nodes = Nodes::new(3, 3);
@@ -60,6 +65,36 @@ async fn a_killed_shard_node_fails_next_to_no_request() {
     // A machine so busy that no leader is elected in time has a percent of slack.
     assert!(seen.failed_reads * 100 <= seen.reads, "{seen}");
     assert!(seen.failed_writes * 50 <= seen.writes, "{seen}");
+}
+
+/// A node that is there and slow, held still for most of the time but never for long enough to be given up, makes answers slow and fails
+/// none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_shard_node_fails_no_request() {
+    let (nodes, indexes) = deployment().await;
+    let load = Load::start(&indexes);
+    load.answers(ANSWERS_BEFORE).await;
+    for victim in nodes.all(Kind::Shard) {
+        load.mark();
+        let answers = load.answers(ANSWERS_AFTER);
+        tokio::pin!(answers);
+        loop {
+            nodes.signal(victim, "STOP");
+            tokio::time::sleep(HELD_STILL).await;
+            nodes.signal(victim, "CONT");
+            if tokio::time::timeout(LET_GO, &mut answers).await.is_ok() {
+                break;
+            }
+        }
+        println!("a shard node is slow:    {}", load.since_mark());
+    }
+    let seen = load.stop().await;
+    println!("in all:                  {seen}");
+    assert!(seen.stale.is_empty(), "{:?}", seen.stale);
+    assert!(
+        (seen.failed_reads + seen.failed_writes) * 1000 <= seen.reads + seen.writes,
+        "{seen}"
+    );
 }
 
 /// A node that is there and says nothing holds queries up until another one leads, and when it is back it answers nobody with what it

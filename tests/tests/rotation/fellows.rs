@@ -73,7 +73,11 @@ impl Fellows {
     /// How the deployment is, as one coordinator tells.
     async fn told_by(&self, place: usize) -> Value {
         let told = self.through[place].get("/v1/cluster/status").await;
-        told.unwrap().ok()
+        let told = told.unwrap().ok();
+        let jobs = told["jobs"].as_array().unwrap().iter();
+        let rotations = jobs.filter(|job| job["kind"] == "rotation");
+        assert!(rotations.count() <= 1, "one rotation is told of twice: {told}");
+        told
     }
 
     /// Which coordinators have sealed items again and are at it, as one tells.

@@ -32,12 +32,12 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// Of nodes within one site: two seconds without writes when a leader is lost.
+    /// Of nodes within one site: some 1.2 seconds without writes when a leader is lost.
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(350),
-            election_max: Duration::from_millis(750),
+            heartbeat: Duration::from_millis(120),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(600),
             patience: Duration::from_secs(10),
             confirmation: Duration::from_millis(400),
             snapshot_idle: Duration::from_secs(30),

@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Code;
 
 /// A node of which nothing was heard for so long, although something was asked, is asked for a sign of life.
-const LATE: Duration = Duration::from_millis(250);
+const LATE: Duration = Duration::from_millis(200);
 
 /// One that gives none in such a time is away. Together less than an election takes, so that nobody waits for a node longer than for the
 /// next leader.
-const SIGN_MAX: Duration = Duration::from_millis(250);
+const SIGN_MAX: Duration = Duration::from_millis(200);
 
 /// How long a sign is waited for before it is asked for again: the question may be lost.
 const SIGN_LOST: Duration = Duration::from_secs(2);
