@@ -111,10 +111,12 @@ up() {
 
 # Nothing stays, so nothing is handed over. What others have put beside it goes too: nodes that joined, networks that they were on.
 down() {
-    compose down --volumes --remove-orphans --timeout 0
     local label=label=com.docker.compose.project=$project
+    # Networks do not go while anybody is on them, nor volumes while anybody uses them.
     docker ps -aq --filter "$label" | xargs -r docker rm -fv >/dev/null
+    compose down --volumes --remove-orphans --timeout 0
     docker network ls -q --filter "$label" | xargs -r docker network rm >/dev/null
+    docker volume ls -q --filter "$label" | xargs -r docker volume rm >/dev/null
     rm -rf "$run" "$run.new"
 }
 

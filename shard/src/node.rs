@@ -174,8 +174,15 @@ impl Node {
         let encoded = Bytes::from(entry.encode_to_vec());
         if is_write(&entry) {
             let signature = signature.ok_or(ShardError::NotSigned)?;
-            self.verify(partition, IndexId(entry.index), encoded.clone(), signature)
-                .await?;
+            let index = IndexId(entry.index);
+            let verified = self.verify(partition, index, encoded.clone(), signature).await;
+            if matches!(verified, Err(ShardError::UnknownIndex | ShardError::NotSigned)) {
+                // A node that leads no more, and does not know it, does not know of later indexes and keys either.
+                self.replica(partition)?.led_here().await?;
+                self.verify(partition, index, encoded.clone(), signature).await?;
+            } else {
+                verified?;
+            }
         }
         self.log(partition, &entry, encoded).await
     }
@@ -189,7 +196,8 @@ impl Node {
         encoded: Bytes,
         signature: [u8; 64],
     ) -> Result<(), ShardError> {
-        let state = self.replica(partition)?.directory().state(index);
+        let replica = self.replica(partition)?;
+        let state = replica.as_leader().await?.state(index);
         let of_epoch = |pinned: WriteKey| {
             let context = BatchContext {
                 index,

@@ -79,6 +79,12 @@ impl Replica {
         }
     }
 
+    /// What readers see on the node that leads, from when it has everything that was acknowledged before it began to.
+    pub(crate) async fn as_leader(&self) -> Result<&Arc<Directory>, ShardError> {
+        self.group.begun_to_lead().await.map_err(not_led)?;
+        Ok(&self.directory)
+    }
+
     /// Who leads, as far as is known here.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         self.group.leader()

@@ -42,9 +42,14 @@ impl Places {
         }
     }
 
-    /// The recall of each place's answers with default parameters.
+    /// The recall of each place's answers with default parameters. Coordinators of one deployment see one generation, and answer alike.
     async fn recalls(&self) -> Vec<f64> {
         let answers = self.answers(&json!({})).await;
+        for (place, answer) in answers.iter().enumerate().skip(2) {
+            for (query, (first, other)) in answers[1].iter().zip(answer).enumerate() {
+                assert_eq!(ids(first), ids(other), "place {place}, query {query}");
+            }
+        }
         let of = |answers: &Vec<Vec<Hit>>| {
             let each = self
                 .queries
@@ -96,7 +101,8 @@ async fn several_nodes_answer_as_one_process_does() {
         recalls[0],
         &recalls[1..]
     );
-    assert!(recalls.iter().all(|recall| *recall >= 0.95), "{recalls:?}");
+    let as_one_process = |recall: &f64| *recall >= 0.95 && (recall - recalls[0]).abs() <= 0.02;
+    assert!(recalls.iter().all(as_one_process), "{recalls:?}");
 
     let gone: Vec<String> = places
         .items

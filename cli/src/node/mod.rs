@@ -54,7 +54,7 @@ pub(crate) struct NodeArgs {
     pub(crate) tls_dir: PathBuf,
 
     /// Peer addresses of coordinators to join through, host:port, separated by commas
-    #[arg(long, env = "SEALDEX_JOIN", value_delimiter = ',', required = true)]
+    #[arg(long, env = "SEALDEX_JOIN", value_delimiter = ',', required = true, value_parser = host_and_port)]
     pub(crate) join: Vec<String>,
 
     /// Seconds to go on asking to be let in before the node ends with an error; 0 never ends
@@ -89,6 +89,14 @@ impl NodeArgs {
                 wanted: role,
             })
         }
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let is_one = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+    match text.rsplit_once(':').is_some_and(is_one) {
+        true => Ok(text.to_owned()),
+        false => Err("write it as host:port".to_owned()),
     }
 }
 

@@ -7,8 +7,12 @@ use super::joining::{Answer, Disk, JoinToken, PAUSE, Waiting, ask_on, read, refu
 use super::{Identified, NodeArgs, NodeError};
 use futures_util::future::join_all;
 use sealdex_peer::{Credentials, PeerError, is_of_other_authority};
-use tokio::time::sleep;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
+
+/// Whoever takes longer is as good as away: others wait for this node, perhaps to be a majority again.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// Refuses to go on as `me`, with this disk, if somebody says that another process does, or that the node is gone.
 pub(crate) async fn no_twin(
@@ -21,10 +25,10 @@ pub(crate) async fn no_twin(
     let mut waiting = Waiting::new(args);
     loop {
         let asked = args.join.iter();
-        let asked = asked.map(|address| ask_on(args, credentials, token, disk, address));
+        let asked = asked.map(|address| timeout(ANSWER_MAX, ask_on(args, credentials, token, disk, address)));
         let mut namesake = None;
         // One says yes, who has not heard of it for a while, and another no, who is that node: all have to be heard.
-        for Answer { from, outcome } in join_all(asked).await {
+        for Answer { from, outcome } in join_all(asked).await.into_iter().flatten() {
             match outcome {
                 Ok(reply) => {
                     let told = read(reply)?.identified;

@@ -122,7 +122,8 @@ fn summary(status: &Status) -> String {
         partitions.replicas_lost,
         status.leases,
     );
-    if partitions.assigned < partitions.total {
+    // Who knows only what its disk remembers may have forgotten who joined last.
+    if partitions.assigned < partitions.total && status.current {
         text += "Partitions are given to shard nodes when as many have joined as are expected (--expected-shards).\n";
     }
     text

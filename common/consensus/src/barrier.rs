@@ -59,6 +59,13 @@ async fn run(
 ) {
     let mut waiters = Vec::new();
     while queue.recv_many(&mut waiters, READS_MAX).await > 0 {
+        // Whoever asks in the same moment shares the confirmation.
+        tokio::task::yield_now().await;
+        while waiters.len() < READS_MAX
+            && let Ok(waiter) = queue.try_recv()
+        {
+            waiters.push(waiter);
+        }
         let outcome = confirm(&raft, confirmation, patience).await;
         for waiter in waiters.drain(..) {
             // Who no longer waits does not read.

@@ -149,6 +149,33 @@ impl<S: StateMachine> Group<S> {
             .expect("the state machine of this group replies with this type"))
     }
 
+    /// Waits until this node, which leads, has applied all that was committed before it began to. From then on its state lacks nothing
+    /// that a leader before it acknowledged; that it still leads is another question, which a proposal or a barrier answers.
+    pub async fn begun_to_lead(&self) -> Result<(), ReadError> {
+        let mut metrics = self.replica.raft.metrics();
+        let begun = async {
+            loop {
+                {
+                    let seen = metrics.borrow_and_update();
+                    if !seen.state.is_leader() {
+                        let leader = seen.current_leader.map(NodeId);
+                        return Err(ReadError::NotLeader { leader });
+                    }
+                    // A leader's first entry is applied after all that was there before it.
+                    if seen
+                        .last_applied
+                        .is_some_and(|id| *id.leader_id == seen.current_term)
+                    {
+                        return Ok(());
+                    }
+                }
+                metrics.changed().await.map_err(|_| ReadError::Stopped)?;
+            }
+        };
+        let begun = tokio::time::timeout(self.replica.timing.patience, begun).await;
+        begun.unwrap_or(Err(ReadError::Unknown))
+    }
+
     /// Waits until everything that was acknowledged before this call is applied here, on the leader. What is read then is
     /// as new as any reader's.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {

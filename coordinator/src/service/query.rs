@@ -4,6 +4,7 @@ mod answer;
 mod breadth;
 mod round;
 mod scan_plan;
+mod scanner;
 mod waiting;
 
 use super::inbox::Waited;
@@ -12,6 +13,7 @@ use super::session::Session;
 use super::{Hit, OpenIndex, Query, Service, ServiceError};
 use answer::Answering;
 use round::Round;
+use scanner::Scanner;
 use sealdex_core::{ErrorCode, limits};
 use sealdex_index::dataplane::ShardError;
 use sealdex_telemetry::{Stage, stage};
@@ -69,13 +71,18 @@ impl Service {
         let all = self.fanout.all_partitions();
         let before = stage(Stage::Inbox, self.inbox_before(index, session, &all)).await?;
         let model = stage(Stage::Model, self.fanout.model(session, &record.active)).await?;
-        let census = match model {
-            None => None,
-            Some(_) => Some(stage(Stage::Count, self.census(index)).await?),
-        };
-        let neighbours = match model.as_ref().zip(census.as_ref()) {
+        let mut census = None;
+        let neighbours = match &model {
             None => vec![Vec::new(); query.vectors.len()],
-            Some((model, census)) => {
+            Some(model) => {
+                let scanner = Scanner {
+                    service: self,
+                    session,
+                    query,
+                    model,
+                };
+                let (counted, early) = scanner.count_and_begin(index).await?;
+                let census = census.insert(counted);
                 let everything = census.items();
                 check_size(query, everything)?;
                 let round = Round {
@@ -84,11 +91,12 @@ impl Service {
                     session,
                     query,
                     model,
+                    scanner: &scanner,
                     census,
                     everything,
                     filter: query.filter.clone().map(Arc::new),
                 };
-                round.run().await?
+                round.run(early).await?
             }
         };
         let after = stage(Stage::Inbox, self.inbox_after(index, session, &all)).await?;

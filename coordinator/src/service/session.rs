@@ -15,6 +15,7 @@ use sealdex_index::model::Model;
 use sealdex_proto::partition::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What reading an index takes: its opened keys, and what depends on them.
 pub(crate) struct Session {
@@ -74,6 +75,8 @@ pub(crate) struct LoadedModel {
     pub(crate) model: Model,
     /// The label of each cluster, by number; those of strays come last.
     pub(crate) labels: Vec<ClusterLabel>,
+    /// Items that the index had when a query counted them last; 0 if none has. Queries guess by it where to begin.
+    pub(crate) counted: AtomicU64,
 }
 
 impl LoadedModel {
@@ -86,6 +89,7 @@ impl LoadedModel {
             reference,
             model,
             labels,
+            counted: AtomicU64::new(0),
         }
     }
 

@@ -3,11 +3,16 @@
 
 use crate::deployment;
 use sealdex_core::{DeploymentId, NodeId};
+use sealdex_index::dataplane::ShardError;
+use sealdex_peer::payload::error_of_status;
 use sealdex_peer::wire::shard::shard_client::ShardClient;
 use sealdex_peer::{Channels, Credentials, Directory, Identity, Lane, Registered, Role, allow_any_replica};
+use sealdex_proto::ENTRY_VERSION;
+use sealdex_proto::partition::entry::Command;
+use sealdex_proto::partition::{DeleteItems, Entry};
 use sealdex_proto::shard::answer::Told;
 use sealdex_proto::shard::question::Asked;
-use sealdex_proto::shard::{Answer, IndexInPartition, IndexesRequest, Question, Questions};
+use sealdex_proto::shard::{Answer, IndexInPartition, IndexesRequest, ProposeRequest, Question, Questions};
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::nodes::{Kind, Nodes};
@@ -54,6 +59,26 @@ async fn every_replica_answers_with_what_was_acknowledged() {
         }
     }
     assert_eq!((led, redirected), (20 * PARTITIONS, 2 * 20 * PARTITIONS));
+}
+
+/// What a replica does not know that follows, or was deposed, may be there all the same: only who leads says that it is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_leads_refuses_a_write_for_good() {
+    let (nodes, _) = deployment().await;
+    let asking = Asking::new(&nodes);
+    let mut refused = 0;
+    for partition in 0..PARTITIONS {
+        let mut redirected = Vec::new();
+        for node in &asking.shards {
+            match asking.write_to_nowhere(*node, partition).await {
+                ShardError::UnknownIndex => refused += 1,
+                ShardError::NotLeader { leader } => redirected.push(leader),
+                error => panic!("node {node}, partition {partition}: {error}"),
+            }
+        }
+        assert!(redirected.len() == 2 && redirected[0] == redirected[1] && redirected[0].is_some());
+    }
+    assert_eq!(refused, PARTITIONS);
 }
 
 /// As the first coordinator.
@@ -103,6 +128,23 @@ impl Asking {
         let indexes = listed.into_inner().indexes;
         assert_eq!(indexes.len(), 1);
         indexes[0]
+    }
+
+    /// Writes to an index that nobody has made.
+    async fn write_to_nowhere(&self, node: NodeId, partition: u32) -> ShardError {
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            index: 99,
+            command: Some(Command::DeleteItems(DeleteItems::default())),
+        };
+        let request = ProposeRequest {
+            partition,
+            entry: Some(entry),
+            signature: vec![0; 64].into(),
+        };
+        let channel = self.channels.to(node, Lane::Data).unwrap();
+        let written = ShardClient::new(channel).propose(request).await;
+        error_of_status(&written.map(drop).unwrap_err())
     }
 
     async fn count(&self, node: NodeId, here: IndexInPartition, anywhere: bool) -> Answer {

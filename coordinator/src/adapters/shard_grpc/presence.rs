@@ -78,6 +78,7 @@ impl Presence {
 
     /// Sees to it that somebody asks the node for a sign of life until there is one. `is_away` if it could not be reached just now.
     pub(super) fn look_for(self: &Arc<Self>, channels: &Arc<Channels>, node: NodeId, is_away: bool) {
+        // First: whoever looks for it already stops only while it is not away.
         if is_away {
             self.leave(node);
         }
@@ -92,14 +93,14 @@ impl Presence {
     }
 
     async fn ask_until_heard(&self, channels: &Channels, node: NodeId) {
-        let begun = Instant::now();
-        while self.last_heard(node).is_none_or(|heard| heard < begun) {
+        loop {
+            let asked = Instant::now();
             let sign = timeout(SIGN_LOST, sign_of_life(channels, node));
             tokio::pin!(sign);
             let answer = tokio::select! {
                 answer = &mut sign => answer,
                 () = sleep(SIGN_MAX) => {
-                    if self.last_heard(node).is_none_or(|heard| heard < begun) {
+                    if self.last_heard(node).is_none_or(|heard| heard < asked) {
                         self.leave(node);
                     }
                     sign.await
@@ -118,8 +119,20 @@ impl Presence {
                 }
                 Err(_) => {}
             }
+            if self.is_found(node, asked) {
+                return;
+            }
         }
-        self.nodes.lock().entry(node).or_default().is_looked_for = false;
+    }
+
+    /// Whether the node is there, and was heard since it was asked. Then nobody looks for it any more: whoever takes it for away from
+    /// here on has it looked for anew.
+    fn is_found(&self, node: NodeId, asked: Instant) -> bool {
+        let mut nodes = self.nodes.lock();
+        let known = nodes.entry(node).or_default();
+        let is_found = !known.is_away && known.heard.is_some_and(|heard| heard >= asked);
+        known.is_looked_for &= !is_found;
+        is_found
     }
 
     fn leave(&self, node: NodeId) {
@@ -198,5 +211,24 @@ mod tests {
         presence.heard(NODE);
         assert!(!presence.is_away(NODE));
         assert!(presence.is_away(NodeId(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_went_away_after_it_was_heard_is_looked_for_on() {
+        let presence = Presence::default();
+        presence.nodes.lock().entry(NODE).or_default().is_looked_for = true;
+        let asked = Instant::now();
+        presence.heard(NODE);
+        presence.leave(NODE);
+        assert!(!presence.is_found(NODE, asked));
+        assert!(presence.nodes.lock()[&NODE].is_looked_for);
+        presence.heard(NODE);
+        assert!(presence.is_found(NODE, asked));
+        assert!(!presence.nodes.lock()[&NODE].is_looked_for);
+        sleep(LATE).await;
+        assert!(
+            !presence.is_found(NODE, Instant::now()),
+            "that was before it was asked"
+        );
     }
 }

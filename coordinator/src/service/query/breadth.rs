@@ -10,6 +10,9 @@ const WIDENING: usize = 4;
 /// Matches that a filtered query has to have seen for each neighbour it returns, unless it has looked everywhere.
 const MATCHES_PER_NEIGHBOUR: u64 = 40;
 
+/// Candidates that are looked at together: bounds the memory of a request, some 100 bytes each.
+const CANDIDATES_TOGETHER_MAX: usize = 1 << 20;
+
 /// How far one round of a query looks.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) struct Breadth {
@@ -17,6 +20,13 @@ pub(super) struct Breadth {
     pub(super) probes: usize,
     /// Rows to look at closely.
     pub(super) candidates: usize,
+}
+
+impl Breadth {
+    /// How many queries of a request may look so far at the same time.
+    pub(super) fn queries_together(&self) -> usize {
+        (CANDIDATES_TOGETHER_MAX / self.candidates.max(1)).max(1)
+    }
 }
 
 /// What a query wants and what there is.

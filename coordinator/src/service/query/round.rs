@@ -2,23 +2,20 @@
 //! looked at.
 
 use super::Interrupted;
-use super::breadth::{Breadth, Found, Horizon, Verdict};
-use super::scan_plan::ScanPlan;
+use super::breadth::{Found, Horizon, Verdict};
+use super::scanner::{Early, Scanner};
 use crate::domain::IndexRecord;
 use crate::service::census::Census;
 use crate::service::fitness;
 use crate::service::session::{LoadedModel, Session};
 use crate::service::{Query, Service};
 use futures_util::future::try_join_all;
-use sealdex_core::{Generation, ItemLabel, Op, PartitionId};
-use sealdex_index::dataplane::{Candidate, ResolveRequest, Resolved, ScanRequest, ShardError};
+use sealdex_core::{ItemLabel, Op, PartitionId};
+use sealdex_index::dataplane::{Candidate, ResolveRequest, Resolved, ShardError};
 use sealdex_index::filter::Filter;
 use sealdex_telemetry::{Stage, metrics, stage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Candidates that are looked at together: bounds the memory of a request, some 100 bytes each.
-const CANDIDATES_TOGETHER_MAX: usize = 1 << 20;
 
 /// A row that is current, and its exact distance.
 #[derive(Clone, Copy)]
@@ -37,6 +34,7 @@ pub(super) struct Round<'a> {
     pub(super) session: &'a Session,
     pub(super) query: &'a Arc<Query>,
     pub(super) model: &'a Arc<LoadedModel>,
+    pub(super) scanner: &'a Scanner<'a>,
     /// Taken since the query arrived.
     pub(super) census: &'a Census,
     /// Items in the index.
@@ -46,8 +44,9 @@ pub(super) struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// For each query its nearest current rows, best first: `top_k`, and those that tie with the last of them.
-    pub(super) async fn run(&self) -> Result<Vec<Vec<Neighbour>>, Interrupted> {
+    /// For each query its nearest current rows, best first: `top_k`, and those that tie with the last of them. `early` is used if it is
+    /// what this would begin with.
+    pub(super) async fn run(&self, mut early: Option<Early>) -> Result<Vec<Vec<Neighbour>>, Interrupted> {
         let queries = self.query.vectors.len();
         let mut found: Vec<Vec<Neighbour>> = vec![Vec::new(); queries];
         let horizon = Horizon {
@@ -57,11 +56,14 @@ impl Round<'_> {
         };
         let mut work = vec![((0..queries as u32).collect::<Vec<u32>>(), horizon.first())];
         while let Some((mut open, breadth)) = work.pop() {
-            let together = (CANDIDATES_TOGETHER_MAX / breadth.candidates.max(1)).max(1);
+            let together = breadth.queries_together();
             if open.len() > together {
                 work.push((open.split_off(together), breadth));
             }
-            let scanned = stage(Stage::Scan, self.scan(&open, breadth)).await?;
+            let scanned = match early.take().filter(|early| early.breadth == breadth) {
+                Some(early) => early.scanned,
+                None => stage(Stage::Scan, self.scanner.scan(&open, breadth, Some(self.census))).await?,
+            };
             let resolved = stage(Stage::Resolve, self.resolve(&open, &scanned.candidates)).await?;
             let mut still_open = Vec::new();
             let (mut wanted_probes, mut most_scored) = (breadth.probes, 0);
@@ -113,54 +115,6 @@ impl Round<'_> {
             }
         }
         Ok(found)
-    }
-
-    async fn scan(&self, open: &[u32], breadth: Breadth) -> Result<Scanned, Interrupted> {
-        let plan = {
-            let (query, model, open) = (self.query.clone(), self.model.clone(), open.to_vec());
-            let placement = self.service.fanout.placement.clone();
-            self.service
-                .cpu
-                .run(move || ScanPlan::new(&query, &model, &placement, &open, breadth))
-                .await?
-        };
-        let generation: Generation = self.model.model.generation;
-        let queries = plan.queries;
-        let scans = plan.probes.into_iter().map(|(partition, probes)| {
-            let queries = &queries;
-            async move {
-                self.service
-                    .fanout
-                    .leased(self.session, partition, |target| {
-                        let (probes, queries) = (probes.clone(), queries.clone());
-                        self.service.fanout.shards.scan(ScanRequest {
-                            target,
-                            generation,
-                            probes,
-                            queries,
-                            since: Some(self.census.at(partition)),
-                        })
-                    })
-                    .await
-            }
-        });
-        let mut merged = Scanned {
-            candidates: vec![Vec::new(); open.len()],
-            scored: vec![0; open.len()],
-            cuts: Vec::with_capacity(open.len()),
-        };
-        for reply in try_join_all(scans).await? {
-            for (into, from) in merged.candidates.iter_mut().zip(reply.candidates) {
-                into.extend(from);
-            }
-            for (into, from) in merged.scored.iter_mut().zip(reply.scored) {
-                *into += from;
-            }
-        }
-        for candidates in &mut merged.candidates {
-            merged.cuts.push(keep_best(candidates, breadth.candidates));
-        }
-        Ok(merged)
     }
 
     /// For each query the items of its candidates with their exact distances. Those of candidates that are not current
@@ -243,30 +197,6 @@ struct Resolution {
     neighbours: Vec<Neighbour>,
     /// Estimate and exact distance of each candidate that is current.
     order: Vec<(f32, f64)>,
-}
-
-struct Scanned {
-    candidates: Vec<Vec<Candidate>>,
-    scored: Vec<u64>,
-    /// For each query, the estimate of the last candidate if the first that was left out has the same.
-    cuts: Vec<Option<f32>>,
-}
-
-/// Keeps the `keep` candidates of smallest estimate, each row once. Returns the greatest estimate kept if it is also that
-/// of one left out.
-fn keep_best(candidates: &mut Vec<Candidate>, keep: usize) -> Option<f32> {
-    candidates.sort_unstable_by(|a, b| {
-        a.estimate
-            .total_cmp(&b.estimate)
-            .then_with(|| (a.label, a.op).cmp(&(b.label, b.op)))
-    });
-    candidates.dedup_by(|a, b| (a.label, a.op) == (b.label, b.op));
-    let left_out = candidates.get(keep).map(|candidate| candidate.estimate);
-    candidates.truncate(keep);
-    candidates
-        .last()
-        .map(|last| last.estimate)
-        .filter(|last| left_out == Some(*last))
 }
 
 /// Sorts by distance and keeps the first `top_k` together with all that tie with the last of them.
