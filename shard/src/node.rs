@@ -317,12 +317,14 @@ impl Node {
         .await
     }
 
-    /// Which of these writes are their items' current ones.
+    /// Which of these writes are their items' current ones. Those that are not never will be: a write whose sender was not told what became
+    /// of it may be in the log and not committed yet, so the log is waited for. For the node that leads alone.
     pub async fn current(
         &self,
         target: Target,
         writes: Vec<(ItemLabel, Op)>,
     ) -> Result<Vec<bool>, ShardError> {
+        self.replica(target.partition)?.settle().await?;
         self.read(Call::Current, target, None, move |access, _| {
             scan::current(access, &writes)
         })

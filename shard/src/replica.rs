@@ -79,6 +79,11 @@ impl Replica {
         }
     }
 
+    /// Waits, on the node that leads, until nothing that was proposed before is undecided.
+    pub(crate) async fn settle(&self) -> Result<(), ShardError> {
+        self.group.settle_log().await.map_err(not_led)
+    }
+
     /// What readers see on the node that leads, from when it has everything that was acknowledged before it began to.
     pub(crate) async fn as_leader(&self) -> Result<&Arc<Directory>, ShardError> {
         self.group.begun_to_lead().await.map_err(not_led)?;

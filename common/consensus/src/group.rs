@@ -182,6 +182,16 @@ impl<S: StateMachine> Group<S> {
         self.replica.confirm().await.map(|_| ())
     }
 
+    /// On the leader: waits until everything that is in its log by now is applied, whether anybody was told so or not. What was proposed
+    /// before and is not applied then never will be.
+    pub async fn settle_log(&self) -> Result<(), ReadError> {
+        self.replica.confirm().await?;
+        let end = self
+            .replica
+            .metrics(|metrics| metrics.last_log_index.unwrap_or(0));
+        self.wait_applied(LogIndex(end)).await
+    }
+
     /// On any replica: an index such that whoever has applied it sees all that was acknowledged before this call. Asks the
     /// leader. [`wait_applied`](Self::wait_applied) is the other half of a read here.
     pub async fn read_index(&self) -> Result<LogIndex, ReadError> {

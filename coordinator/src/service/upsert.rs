@@ -19,6 +19,9 @@ use tracing::Instrument;
 const GENERATION_CHANGES_MAX: u32 = 100;
 const GENERATION_CHANGE_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long what a node was asked to propose may take to its log, after who asked has given up.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(5);
+
 /// Rows of the first upsert that the untrained model is made from.
 const UNTRAINED_SAMPLE_ROWS: usize = 1024;
 
@@ -78,7 +81,27 @@ impl Service {
         plan: impl Fn(&Session, &Placement, &[Arc<LoadedModel>]) -> WritePlan + Clone + Send + 'static,
     ) -> Result<(), ServiceError> {
         let (session, writer) = (index.reader("upsert vectors")?, index.writer("upsert vectors")?);
-        let _writing = session.writes.begin();
+        let writing = session.writes.begin();
+        let written = self
+            .write_while_begun(index, vectors, plan, (session, writer))
+            .await;
+        if written.is_err() {
+            // Some of it may still be on its way to a log, and be committed.
+            tokio::spawn(async move {
+                tokio::time::sleep(ON_ITS_WAY_MAX).await;
+                drop(writing);
+            });
+        }
+        written
+    }
+
+    async fn write_while_begun(
+        &self,
+        index: &OpenIndex,
+        vectors: &Vectors,
+        plan: impl Fn(&Session, &Placement, &[Arc<LoadedModel>]) -> WritePlan + Clone + Send + 'static,
+        (session, writer): (&Arc<Session>, &Arc<Writer>),
+    ) -> Result<(), ServiceError> {
         for _ in 0..GENERATION_CHANGES_MAX {
             let models = self.models_to_write(index, vectors).await?;
             let plan = {

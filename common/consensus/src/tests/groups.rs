@@ -463,6 +463,35 @@ async fn no_replica_reads_what_is_old() {
     }
 }
 
+/// What was proposed is in the leader's log and not committed, when somebody asks whether it is there: that is decided first.
+#[tokio::test(start_paused = true)]
+async fn what_is_undecided_is_waited_for() {
+    let mut settled = 0;
+    for seed in 0..20 {
+        let deployment = Deployment::founded(300 + seed, 3).await;
+        deployment.net.set(|faults| faults.delay_max = 20);
+        let leader = deployment.leader().await;
+        set(&deployment, leader.0, 1).await.unwrap();
+        deployment.net.isolate(leader, deployment.nodes.keys().copied());
+        let group = deployment.group(leader.0).clone();
+        let end = group.status().last_log;
+        let proposing = tokio::spawn({
+            let group = group.clone();
+            async move { group.propose(Purpose::Grow, Command::set(1, 2)).await }
+        });
+        group.wait_status(|status| status.last_log > end).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        deployment.net.set(|faults| faults.cut.clear());
+        // Another one may have begun to stand for election meanwhile.
+        if group.settle_log().await.is_ok() {
+            assert_eq!(deployment.state(leader).version(1), 2, "seed {seed}");
+            settled += 1;
+        }
+        let _ = proposing.await;
+    }
+    assert!(settled > 10, "{settled}");
+}
+
 /// Waits until one of these leads, as far as it knows.
 async fn others_lead(deployment: &Deployment, nodes: &[NodeId]) {
     for _ in 0..2000 {
