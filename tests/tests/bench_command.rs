@@ -1,5 +1,5 @@
-//! `sealdex bench` against a real server: what cannot work is refused before time is spent, and a run that is stopped leaves no
-//! index behind.
+//! `sealdex bench` against a real server: what cannot work is refused before time is spent, a run that is stopped leaves no
+//! index behind, and what is searched, compared and drawn is what was measured.
 #![allow(clippy::unwrap_used)]
 
 use sealdex_tests::server::{Home, Server, binary};
@@ -78,6 +78,99 @@ async fn a_run_that_is_stopped_deletes_its_index_and_reports_what_it_saw() {
         let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
         assert_eq!(report["error"], "interrupted");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_is_searched_for_a_recall_and_two_reports_are_compared_and_drawn() {
+    let home = Home::new();
+    let server = home.start().await;
+    let file = |name: &str| home.folder().join(name).to_str().unwrap().to_owned();
+    let (old, new) = (file("old.json"), file("new.json"));
+    for (target, report) in [("0.5", &old), ("0.9", &new)] {
+        let plot = report.replace("json", "svg");
+        let options = [
+            "--generate",
+            "clustered:4000x32:8",
+            "--parts",
+            "ingest,query",
+            "--lists",
+            "40",
+            "--clients",
+            "1,2",
+            "--max-queries",
+            "200",
+            "--seconds",
+            "0.2",
+            "--target-recall",
+            target,
+            "--plot",
+            &plot,
+            "-o",
+            report,
+        ];
+        let printed = succeeds(&mut bench(&url(&server), &options));
+        assert!(printed.contains("is reached fastest"), "{printed}");
+        let points = read(report)["points"].as_array().unwrap().clone();
+        let parts: Vec<&str> = points
+            .iter()
+            .map(|point| point["part"].as_str().unwrap())
+            .collect();
+        assert_eq!(parts, ["query", "matched", "query", "matched"]);
+        let target: f64 = target.parse().unwrap();
+        for point in points.iter().filter(|point| point["part"] == "matched") {
+            assert!(point["recall"].as_f64().unwrap() >= target, "{point}");
+        }
+        assert_eq!(dots(&plot), points.len());
+    }
+
+    let both = file("both.svg");
+    let printed = succeeds(Command::new(binary()).args(["bench", "--compare", &old, &new, "--plot", &both]));
+    for words in [
+        "old",
+        "new",
+        "better by",
+        "upload, vectors/s",
+        "1 client, binary",
+        "2 clients, binary",
+    ] {
+        assert!(printed.contains(words), "{words} is not in\n{printed}");
+    }
+    assert_eq!(dots(&both), 8);
+
+    for (field, value, reason) in [
+        ("k", 100, "--k differ: 10 and 100"),
+        ("format", 99, "later sealdex"),
+    ] {
+        let mut changed = read(&new);
+        match field {
+            "k" => changed["settings"]["k"] = value.into(),
+            other => changed[other] = value.into(),
+        }
+        let other = file("changed.json");
+        std::fs::write(&other, changed.to_string()).unwrap();
+        let output = Command::new(binary())
+            .args(["bench", "--compare", &old, &other])
+            .output()
+            .unwrap();
+        refused(&output, reason);
+    }
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn read(report: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap()
+}
+
+/// How many points a plot shows.
+fn dots(plot: &str) -> usize {
+    std::fs::read_to_string(plot).unwrap().matches("<circle").count()
 }
 
 async fn until_it_has_an_index(server: &Server, run: &mut Child) {

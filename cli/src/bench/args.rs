@@ -3,12 +3,12 @@
 use super::error::BenchError;
 use super::generate::Clustered;
 use super::machine;
+use super::setting::Setting;
 use clap::{Args, ValueEnum};
 use sealdex_core::{Metric, limits};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// Measure a server that speaks the REST contract: ingest, training, recall, speed, disk and memory.
@@ -133,6 +133,10 @@ pub(crate) struct BenchArgs {
         default_value = "auto,1,4,16,64"
     )]
     pub(super) probes: Vec<Setting>,
+    /// Instead of sweeping --probes, search the fastest setting whose recall is at least this, by n_probes and by the
+    /// values of --rerank-mult.
+    #[arg(long, value_name = "RECALL", help_heading = "Measuring")]
+    pub(super) target_recall: Option<f64>,
     /// Values of rerank_mult to sweep; auto leaves the choice to the server.
     #[arg(
         long,
@@ -184,6 +188,23 @@ pub(crate) struct BenchArgs {
     /// Also write everything to this file, as JSON.
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+    /// Also draw recall against queries per second into this file, as SVG: of a run, or of what --compare reads.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(super) plot: Option<PathBuf>,
+    /// Measure nothing: print what two reports (JSON) have in common, and how many times better the second is.
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["FIRST", "SECOND"],
+        action = clap::ArgAction::Set,
+        conflicts_with_all = [
+            "data", "generate", "queries", "truth", "url", "reuse", "keep", "data_dir", "pid", "parts", "target_recall",
+            "output",
+        ]
+    )]
+    #[serde(skip)]
+    pub(super) compare: Vec<PathBuf>,
 }
 
 impl BenchArgs {
@@ -221,6 +242,7 @@ impl BenchArgs {
                 problem,
             });
         }
+        self.check_recall()?;
         if let Some(width) = self
             .pad_to
             .filter(|width| *width > limits::DIMENSION_MAX as usize)
@@ -248,6 +270,27 @@ impl BenchArgs {
                     name: "--index-key",
                     problem,
                 })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a recall that nothing has, and what would be searched or drawn without queries.
+    fn check_recall(&self) -> Result<(), BenchError> {
+        let refuse = |name, problem: String| Err(BenchError::Argument { name, problem });
+        if let Some(target) = self.target_recall
+            && !(target > 0.0 && target <= 1.0)
+        {
+            let problem = format!("must be above 0 and at most 1, such as 0.95, not {target}");
+            return refuse("--target-recall", problem);
+        }
+        let asked = [
+            ("--target-recall", self.target_recall.is_some()),
+            ("--plot", self.plot.is_some()),
+        ];
+        match asked.iter().find(|(_, asked)| *asked) {
+            Some((name, _)) if !self.wants(Part::Query) => {
+                refuse(*name, "needs query among the --parts".into())
             }
             _ => Ok(()),
         }
@@ -316,7 +359,7 @@ impl BenchArgs {
 pub(super) enum Part {
     /// Loading and training; part of every run without --reuse.
     Ingest,
-    /// The sweep over n_probes, rerank_mult, clients and wire.
+    /// The sweep over n_probes, rerank_mult, clients and wire, or the search for --target-recall.
     Query,
     /// Many queries in one request.
     Batch,
@@ -329,7 +372,7 @@ pub(super) enum Part {
 }
 
 /// Which of the two query routes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Wire {
     /// Vectors as lists of numbers.
@@ -338,51 +381,12 @@ pub(super) enum Wire {
     Binary,
 }
 
-/// A parameter that may be left to the server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Setting {
-    /// Not sent.
-    Auto,
-    /// Sent as it is.
-    Fixed(u32),
-}
-
-/// A setting that is neither `auto` nor a number.
-#[derive(Debug, thiserror::Error)]
-#[error("wanted auto or a number of at least 1")]
-pub(super) struct NotSetting;
-
-impl FromStr for Setting {
-    type Err = NotSetting;
-
-    fn from_str(text: &str) -> Result<Self, NotSetting> {
-        match text {
-            "auto" => Ok(Setting::Auto),
-            _ => text
-                .parse()
-                .ok()
-                .filter(|n| *n > 0)
-                .map(Setting::Fixed)
-                .ok_or(NotSetting),
-        }
-    }
-}
-
-impl fmt::Display for Setting {
+impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Setting::Auto => f.write_str("auto"),
-            Setting::Fixed(value) => write!(f, "{value}"),
-        }
-    }
-}
-
-impl Serialize for Setting {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Setting::Auto => serializer.serialize_str("auto"),
-            Setting::Fixed(value) => serializer.serialize_u32(*value),
-        }
+        f.write_str(match self {
+            Wire::Json => "json",
+            Wire::Binary => "binary",
+        })
     }
 }
 
@@ -431,6 +435,8 @@ mod tests {
             "--keep",
             "--metric dot",
             "--queries q.npy",
+            "--compare one.json",
+            "--compare one.json two.json --target-recall 0.9",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -444,6 +450,11 @@ mod tests {
             "--generate clustered:18446744073709551615x16384",
             "--generate clustered:99999999999999x128",
             "--holdout 99999999999999999",
+            "--target-recall 0",
+            "--target-recall 95",
+            "--target-recall NaN",
+            "--target-recall 0.9 --parts ingest",
+            "--plot curve.svg --parts batch",
             "--pad-to 99999999999999999",
         ] {
             assert!(parse(line).unwrap().check().is_err(), "{line}");

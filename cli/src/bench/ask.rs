@@ -1,8 +1,9 @@
 //! Query requests, written out before the clock starts. It knows the contract's field names and no connection.
 
 use super::api::{self, Index};
-use super::args::{Setting, Wire};
+use super::args::Wire;
 use super::rows::Rows;
+use super::setting::Setting;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -43,9 +43,19 @@ pub(crate) enum BenchError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The report cannot be written.
-    #[error("the report cannot be written to {}: {source}; choose another --output", path.display())]
+    /// A report that cannot be read.
+    #[error("{}: {problem}", path.display())]
+    Report {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file cannot be written.
+    #[error("nothing can be written to {}: {source}; choose another {name}", path.display())]
     Output {
+        /// The option that asked for it.
+        name: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.

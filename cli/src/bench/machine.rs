@@ -1,7 +1,7 @@
 //! Facts about this machine and about the server's process and files on it, from /proc. It knows no REST.
 
 use super::error::BenchError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const BLOCK_BYTES: u64 = 512;
 
 /// What figures from this machine are to be read against.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Machine {
     pub(super) cores: usize,
     pub(super) cpu: String,
@@ -53,10 +53,10 @@ pub(super) fn memory_bytes() -> Option<u64> {
 }
 
 /// The server's footprint at one moment.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Footprint {
     /// After which step it was taken.
-    pub(super) stage: &'static str,
+    pub(super) stage: String,
     /// Allocated on disk, less what was there before the index.
     pub(super) disk_bytes: Option<u64>,
     pub(super) resident_bytes: Option<u64>,
@@ -89,13 +89,13 @@ impl Watch {
     }
 
     /// What the server occupies now.
-    pub(super) fn footprint(&self, stage: &'static str) -> Result<Footprint, BenchError> {
+    pub(super) fn footprint(&self, stage: &str) -> Result<Footprint, BenchError> {
         let status = match self.pid {
             Some(pid) => fs::read_to_string(format!("/proc/{pid}/status")).map_err(unreadable("--pid"))?,
             None => String::new(),
         };
         Ok(Footprint {
-            stage,
+            stage: stage.to_owned(),
             disk_bytes: self.disk()?.map(|now| now.saturating_sub(self.disk_before)),
             resident_bytes: kilobytes(&status, "VmRSS:"),
             peak_resident_bytes: kilobytes(&status, "VmHWM:"),

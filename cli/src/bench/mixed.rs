@@ -2,12 +2,12 @@
 //! stay what they are, so recall can be judged while everything about them is being rewritten.
 
 use super::api;
-use super::args::Setting;
 use super::error::BenchError;
 use super::ingest;
 use super::query::Case;
 use super::report::{Mixed, PointKind, Report};
 use super::run::Bench;
+use super::setting::Setting;
 use super::stats::Latency;
 use crate::client::{ClientError, Connection};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,6 +8,8 @@
 mod api;
 mod args;
 mod ask;
+mod axis;
+mod compare;
 mod data;
 mod error;
 mod fields;
@@ -19,15 +21,19 @@ mod load;
 mod machine;
 mod mixed;
 mod npy;
+mod plot;
 mod query;
 mod report;
 mod rng;
 mod rows;
 mod run;
 mod score;
+mod setting;
 mod stats;
 mod table;
+mod task;
 mod truth;
+mod tuning;
 mod upsert;
 
 pub(crate) use args::BenchArgs;

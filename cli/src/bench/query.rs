@@ -1,6 +1,6 @@
 //! The parts that query: the sweep, batches, filters, and the index before it is trained.
 
-use super::args::{Setting, Wire};
+use super::args::Wire;
 use super::ask::Ask;
 use super::error::BenchError;
 use super::fields::Predicate;
@@ -8,9 +8,11 @@ use super::load::Load;
 use super::report::{Point, PointKind, Report};
 use super::run::Bench;
 use super::score::Judge;
+use super::setting::Setting;
 use super::stats::Latency;
 use super::truth::Neighbour;
 use crate::progress;
+use std::time::Duration;
 
 /// Queries of the untrained index, by one client with the server's own settings.
 pub(super) async fn untrained(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
@@ -92,6 +94,15 @@ impl Case<'_> {
 
     /// Measures it, with a warm-up before.
     pub(super) async fn measure(&self, bench: &Bench) -> Result<Point, BenchError> {
+        self.measure_for(bench, bench.args.span()).await
+    }
+
+    /// The same for at least and at most as long as `span` says.
+    pub(super) async fn measure_for(
+        &self,
+        bench: &Bench,
+        span: (Duration, Duration),
+    ) -> Result<Point, BenchError> {
         let progress = progress::spinner(self.label());
         let load = Load {
             endpoint: bench.endpoint.clone(),
@@ -99,7 +110,7 @@ impl Case<'_> {
             path: self.ask.path(),
             bodies: self.ask.bodies(&bench.index, &bench.data.queries),
             clients: self.clients,
-            span: bench.args.span(),
+            span,
         };
         let processors = bench.watch.processors();
         let outcome = load.run().await?;
@@ -112,7 +123,7 @@ impl Case<'_> {
             wire: self.ask.wire,
             clients: self.clients,
             per_request: self.ask.per_request,
-            filter: self.filter.map(|(predicate, _)| predicate.name),
+            filter: self.filter.map(|(predicate, _)| predicate.name.to_owned()),
             n_probes: self.ask.n_probes,
             rerank_mult: self.ask.rerank_mult,
             score,

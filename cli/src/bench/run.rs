@@ -6,9 +6,10 @@ use super::data::Dataset;
 use super::error::BenchError;
 use super::fields::{Fields, Predicate};
 use super::machine::Watch;
+use super::plot::Plot;
 use super::report::Report;
 use super::truth::{self, Neighbour};
-use super::{ingest, mixed, query, report, table, upsert};
+use super::{compare, ingest, mixed, query, report, table, tuning, upsert};
 use crate::client::Endpoint;
 use crate::progress;
 use std::sync::Arc;
@@ -16,8 +17,11 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Measures the server that `args` name, prints a table, and writes the report if asked. A run that fails half-way
-/// still reports what it saw, and deletes what it created.
+/// still reports what it saw, and deletes what it created. With `--compare` it measures nothing and reads two reports.
 pub(crate) fn start(args: BenchArgs) -> Result<(), BenchError> {
+    if let [first, second] = &args.compare[..] {
+        return compare::start(first, second, args.plot.as_deref());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(BenchError::Runtime)?.block_on(run(args))
 }
@@ -25,7 +29,10 @@ pub(crate) fn start(args: BenchArgs) -> Result<(), BenchError> {
 async fn run(args: BenchArgs) -> Result<(), BenchError> {
     args.check()?;
     if let Some(path) = &args.output {
-        report::check_writable(path)?;
+        report::check_writable("--output", path)?;
+    }
+    if let Some(path) = &args.plot {
+        report::check_writable("--plot", path)?;
     }
     let endpoint = Endpoint::new(&args.url, args.api_key.as_deref())?;
     let version = Api::new(&endpoint, Duration::from_secs(args.timeout))
@@ -48,6 +55,11 @@ async fn run(args: BenchArgs) -> Result<(), BenchError> {
     table::print(&findings);
     if let Some(path) = &bench.args.output {
         findings.write(path)?;
+    }
+    if let Some(path) = &bench.args.plot
+        && let Some(plot) = Plot::of(&[("", &findings)])
+    {
+        plot.write(path)?;
     }
     outcome.and(cleaned)
 }
@@ -164,7 +176,10 @@ async fn measure(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchErr
         None => load(bench, report).await?,
     }
     if bench.args.wants(Part::Query) {
-        query::sweep(bench, report).await?;
+        match bench.args.target_recall {
+            Some(target) => tuning::at_target(bench, target, report).await?,
+            None => query::sweep(bench, report).await?,
+        }
     }
     if bench.args.wants(Part::Batch) {
         query::batches(bench, report).await?;

@@ -20,7 +20,7 @@ const DISTANCE_FLOOR: f64 = 1e-3;
 const ORDER_TOLERANCE: f64 = 1e-6;
 
 /// What a set of answers is worth.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Score {
     /// Share of the exact k nearest that were answered; an item exactly as near as the k-th counts.
     pub(super) recall: f64,

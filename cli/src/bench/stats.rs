@@ -1,10 +1,10 @@
 //! What a set of latencies comes to. It knows nothing of where they come from.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Latencies in milliseconds; percentiles by nearest rank, so each is a latency that occurred.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Latency {
     pub(super) count: usize,
     pub(super) mean_ms: f64,

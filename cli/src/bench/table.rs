@@ -1,6 +1,6 @@
 //! The report as a reader wants it: a few lines and a table. Figures only come from the report.
 
-use super::report::{Ingest, Point, Report};
+use super::report::{Ingest, Point, PointKind, Report};
 use super::stats::Latency;
 
 /// Prints to standard output.
@@ -13,10 +13,10 @@ pub(super) fn print(report: &Report) {
         println!("{:<10}{}", footprint.stage, footprint_line(report, footprint));
     }
     if !report.points.is_empty() {
-        println!(
-            "\n{}",
-            points(&report.points, report.settings["k"].as_u64().unwrap_or(0))
-        );
+        println!("\n{}", points(&report.points, report.k()));
+    }
+    for line in targets(report) {
+        println!("{line}");
     }
     if let Some(upsert) = &report.upsert {
         println!(
@@ -133,10 +133,10 @@ fn points(points: &[Point], k: u64) -> String {
     rows.extend(points.iter().map(|point| {
         [
             format!("{:?}", point.part).to_lowercase(),
-            format!("{:?}", point.wire).to_lowercase(),
+            point.wire.to_string(),
             point.clients.to_string(),
             point.per_request.to_string(),
-            point.filter.unwrap_or("-").to_owned(),
+            point.filter.as_deref().unwrap_or("-").to_owned(),
             point.n_probes.to_string(),
             point.rerank_mult.to_string(),
             point.score.queries.to_string(),
@@ -150,6 +150,33 @@ fn points(points: &[Point], k: u64) -> String {
         ]
     }));
     align(&rows)
+}
+
+/// For each search for a setting, what it found.
+fn targets(report: &Report) -> Vec<String> {
+    let Some(target) = report.target_recall() else {
+        return Vec::new();
+    };
+    let line = |point: &Point| {
+        let setting = format!("n_probes {}, rerank_mult {}", point.n_probes, point.rerank_mult);
+        let (load, recall) = (load(point), point.score.recall);
+        if recall >= target {
+            format!("target    recall {target} is reached fastest, with {load}, by {setting}")
+        } else {
+            format!(
+                "target    no setting reaches a recall of {target} with {load}; the best, {recall:.4}, is that of {setting}"
+            )
+        }
+    };
+    let points = report.points.iter();
+    let matched = points.filter(|point| point.part == PointKind::Matched);
+    matched.map(line).collect()
+}
+
+/// Who asks, and by which route.
+pub(super) fn load(point: &Point) -> String {
+    let plural = if point.clients == 1 { "" } else { "s" };
+    format!("{} client{plural}, {}", point.clients, point.wire)
 }
 
 /// Server and client, as far as known.
@@ -185,7 +212,7 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// Thousands separated; small numbers with one digit after the point.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value.abs() < 100.0 && value.fract() != 0.0 {
         return format!("{value:.1}");
     }
@@ -198,7 +225,7 @@ fn number(value: f64) -> String {
 }
 
 /// Columns, each as wide as its widest cell, aligned to the right.
-fn align<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: Vec<usize> = (0..N)
         .map(|column| {
             rows.iter()
@@ -219,6 +246,7 @@ fn align<const N: usize>(rows: &[[String; N]]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::made_up_of;
     use super::*;
 
     #[test]
@@ -239,5 +267,25 @@ mod tests {
     fn columns_line_up() {
         let rows = [["a", "12"], ["long", "3"]].map(|row| row.map(str::to_owned));
         assert_eq!(align(&rows), "   a  12\nlong   3");
+    }
+
+    #[test]
+    fn a_recall_that_was_not_reached_is_said_plainly() {
+        let report = |recall| {
+            let settings = serde_json::json!({"settings": {"target_recall": 0.95}});
+            let mut report = made_up_of(settings, &[(1, 4, 0.5, 9.0), (8, 16, recall, 1000.0)]);
+            report.points[1].part = PointKind::Matched;
+            targets(&report).join("\n")
+        };
+        let reached = report(0.951);
+        assert!(
+            reached.contains("reached fastest, with 8 clients, binary, by n_probes 16"),
+            "{reached}"
+        );
+        let missed = report(0.9301);
+        assert!(
+            missed.contains("no setting reaches") && missed.contains("the best, 0.9301"),
+            "{missed}"
+        );
     }
 }
