@@ -13,7 +13,7 @@ use sealdex_tests::small_disk::{SmallDisk, may_mount};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 const DISK_MIB: u64 = 448;
@@ -268,11 +268,20 @@ impl Filler {
         self.open.clear();
     }
 
-    /// What got no answer is written again, which settles it.
+    /// What got no answer is written again, which settles it. A client that is asked to come back does: the storage engine looks for room
+    /// every five seconds only, which can take longer than a write waits.
     async fn write_again(&mut self) {
         let open = std::mem::take(&mut self.open);
-        let batch: Vec<Item> = open.values().cloned().collect();
-        self.index.upsert(&batch).await;
+        let items: Vec<Value> = open.values().map(Item::to_json).collect();
+        let given_up = Instant::now() + Duration::from_secs(60);
+        loop {
+            let body = json!({"items": items});
+            let reply = self.index.call("vectors/upsert", body).await.unwrap();
+            if reply.status != 503 || Instant::now() > given_up {
+                reply.ok();
+                break;
+            }
+        }
         self.items.extend(open);
     }
 

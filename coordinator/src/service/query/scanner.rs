@@ -52,14 +52,14 @@ impl Scanner<'_> {
         let begin = async {
             match plan {
                 Some((breadth, plan)) => {
-                    let scanned = self.carry_out(plan, breadth, None).await?;
+                    let scanned = stage(Stage::Scan, self.carry_out(plan, breadth, None)).await?;
                     Ok(Some(Early { breadth, scanned }))
                 }
                 None => Ok::<_, Interrupted>(None),
             }
         };
         let count = self.service.census(index);
-        let (early, census) = tokio::join!(stage(Stage::Scan, begin), stage(Stage::Count, count));
+        let (early, census) = tokio::join!(begin, stage(Stage::Count, count));
         let census = census?;
         self.model.counted.store(census.items(), Ordering::Relaxed);
         Ok((census, early?))
