@@ -128,13 +128,13 @@ impl ShardGrpc {
         let Question {
             partition, effort, ..
         } = question;
-        let replicas = || self.routes.replicas(partition);
+        let replicas = || self.link.nearest_first(self.routes.replicas(partition));
         let mut attempts = Attempts::new(effort.repeat, second.map(|second| second.silent));
         let mut waiting = None;
         let mut next = attempts.again(replicas());
         loop {
             let node = match next {
-                Next::Ask(node) if self.link.is_away(node) => {
+                Next::Ask(node) if self.link.is_shunned(node) => {
                     next = attempts.after(ShardError::Unreachable);
                     continue;
                 }

@@ -60,7 +60,18 @@ impl Link {
         self.presence.is_away(node)
     }
 
-    /// Waits until it is so.
+    /// Whether that is so since a moment ago, so that nothing is to be asked of it.
+    pub(super) fn is_shunned(&self, node: NodeId) -> bool {
+        self.presence.is_shunned(node)
+    }
+
+    /// These nodes, those last that are away.
+    pub(super) fn nearest_first(&self, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+        nodes.sort_by_key(|node| self.is_away(*node));
+        nodes
+    }
+
+    /// Waits until it is away.
     pub(super) async fn away(&self, node: NodeId) {
         self.presence.away(node).await;
     }

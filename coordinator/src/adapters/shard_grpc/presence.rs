@@ -21,7 +21,11 @@ const LATE: Duration = Duration::from_millis(200);
 const SIGN_MAX: Duration = Duration::from_millis(200);
 
 /// How long a sign is waited for before it is asked for again: the question may be lost.
-const SIGN_LOST: Duration = Duration::from_secs(2);
+const SIGN_LOST: Duration = Duration::from_secs(1);
+
+/// For so long after it went away nothing is asked of a node. Then somebody else leads what it led, unless it is back and nobody here has
+/// noticed: connections to an address that was nobody's take their time.
+const SHUNNED: Duration = Duration::from_secs(2);
 
 /// Between two questions to one that cannot be reached.
 const ASK_EVERY: Duration = Duration::from_millis(150);
@@ -37,7 +41,8 @@ pub(super) struct Presence {
 #[derive(Clone, Copy, Default)]
 struct Known {
     heard: Option<Instant>,
-    is_away: bool,
+    /// Since when it is away.
+    away: Option<Instant>,
     /// Somebody asks it for a sign of life until there is one.
     is_looked_for: bool,
 }
@@ -48,12 +53,22 @@ impl Presence {
         let mut nodes = self.nodes.lock();
         let known = nodes.entry(node).or_default();
         known.heard = Some(Instant::now());
-        known.is_away = false;
+        known.away = None;
     }
 
     /// Whether it is away.
     pub(super) fn is_away(&self, node: NodeId) -> bool {
-        self.nodes.lock().get(&node).is_some_and(|known| known.is_away)
+        self.away_since(node).is_some()
+    }
+
+    /// Whether it went away just now, so that nothing is to be asked of it.
+    pub(super) fn is_shunned(&self, node: NodeId) -> bool {
+        self.away_since(node)
+            .is_some_and(|since| since.elapsed() < SHUNNED)
+    }
+
+    fn away_since(&self, node: NodeId) -> Option<Instant> {
+        self.nodes.lock().get(&node)?.away
     }
 
     /// Waits until it is away.
@@ -130,7 +145,7 @@ impl Presence {
     fn is_found(&self, node: NodeId, asked: Instant) -> bool {
         let mut nodes = self.nodes.lock();
         let known = nodes.entry(node).or_default();
-        let is_found = !known.is_away && known.heard.is_some_and(|heard| heard >= asked);
+        let is_found = known.away.is_none() && known.heard.is_some_and(|heard| heard >= asked);
         known.is_looked_for &= !is_found;
         is_found
     }
@@ -138,7 +153,8 @@ impl Presence {
     fn leave(&self, node: NodeId) {
         let was_away = {
             let mut nodes = self.nodes.lock();
-            std::mem::replace(&mut nodes.entry(node).or_default().is_away, true)
+            let away = &mut nodes.entry(node).or_default().away;
+            away.replace(away.unwrap_or_else(Instant::now)).is_some()
         };
         if !was_away {
             tracing::info!(%node, "a shard node says nothing");
@@ -207,7 +223,14 @@ mod tests {
         assert!(!waiting.is_finished());
         presence.leave(NODE);
         waiting.await.unwrap();
-        assert!(presence.is_away(NODE));
+        assert!(presence.is_away(NODE) && presence.is_shunned(NODE));
+        sleep(SHUNNED / 2).await;
+        presence.leave(NODE);
+        sleep(SHUNNED / 2).await;
+        assert!(
+            presence.is_away(NODE) && !presence.is_shunned(NODE),
+            "but not for ever"
+        );
         presence.heard(NODE);
         assert!(!presence.is_away(NODE));
         assert!(presence.is_away(NodeId(2)));
