@@ -324,8 +324,8 @@ impl Node {
         target: Target,
         writes: Vec<(ItemLabel, Op)>,
     ) -> Result<Vec<bool>, ShardError> {
-        self.replica(target.partition)?.settle().await?;
-        self.read(Call::Current, target, None, move |access, _| {
+        let settled = self.replica(target.partition)?.settle().await?;
+        self.read(Call::Current, target, Some(settled), move |access, _| {
             scan::current(access, &writes)
         })
         .await

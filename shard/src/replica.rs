@@ -79,9 +79,10 @@ impl Replica {
         }
     }
 
-    /// Waits, on the node that leads, until nothing that was proposed before is undecided.
-    pub(crate) async fn settle(&self) -> Result<(), ShardError> {
-        self.group.settle_log().await.map_err(not_led)
+    /// Waits, on the node that leads, until nothing that was proposed before is undecided; tells how much of the log that was.
+    pub(crate) async fn settle(&self) -> Result<ReadIndex, ShardError> {
+        let index = self.group.settle_log().await.map_err(not_led)?;
+        Ok(ReadIndex(index.0))
     }
 
     /// What readers see on the node that leads, from when it has everything that was acknowledged before it began to.

@@ -184,12 +184,13 @@ impl<S: StateMachine> Group<S> {
 
     /// On the leader: waits until everything that is in its log by now is applied, whether anybody was told so or not. What was proposed
     /// before and is not applied then never will be.
-    pub async fn settle_log(&self) -> Result<(), ReadError> {
+    pub async fn settle_log(&self) -> Result<LogIndex, ReadError> {
         self.replica.confirm().await?;
         let end = self
             .replica
             .metrics(|metrics| metrics.last_log_index.unwrap_or(0));
-        self.wait_applied(LogIndex(end)).await
+        self.wait_applied(LogIndex(end)).await?;
+        Ok(LogIndex(end))
     }
 
     /// On any replica: an index such that whoever has applied it sees all that was acknowledged before this call. Asks the

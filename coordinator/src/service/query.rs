@@ -83,17 +83,11 @@ impl Service {
                 };
                 let (counted, early) = scanner.count_and_begin(index).await?;
                 let census = census.insert(counted);
-                let everything = census.items();
-                check_size(query, everything)?;
+                check_size(query, census.items())?;
                 let round = Round {
-                    service: self,
                     record: &record,
-                    session,
-                    query,
-                    model,
                     scanner: &scanner,
                     census,
-                    everything,
                     filter: query.filter.clone().map(Arc::new),
                 };
                 round.run(early).await?

@@ -7,8 +7,6 @@ use super::scanner::{Early, Scanner};
 use crate::domain::IndexRecord;
 use crate::service::census::Census;
 use crate::service::fitness;
-use crate::service::session::{LoadedModel, Session};
-use crate::service::{Query, Service};
 use futures_util::future::try_join_all;
 use sealdex_core::{ItemLabel, Op, PartitionId};
 use sealdex_index::dataplane::{Candidate, ResolveRequest, Resolved, ShardError};
@@ -29,16 +27,10 @@ pub(super) struct Neighbour {
 
 /// One attempt at a query on one generation.
 pub(super) struct Round<'a> {
-    pub(super) service: &'a Service,
     pub(super) record: &'a IndexRecord,
-    pub(super) session: &'a Session,
-    pub(super) query: &'a Arc<Query>,
-    pub(super) model: &'a Arc<LoadedModel>,
     pub(super) scanner: &'a Scanner<'a>,
     /// Taken since the query arrived.
     pub(super) census: &'a Census,
-    /// Items in the index.
-    pub(super) everything: u64,
     /// The query's, to be shared.
     pub(super) filter: Option<Arc<Filter>>,
 }
@@ -47,12 +39,12 @@ impl Round<'_> {
     /// For each query its nearest current rows, best first: `top_k`, and those that tie with the last of them. `early` is used if it is
     /// what this would begin with.
     pub(super) async fn run(&self, mut early: Option<Early>) -> Result<Vec<Vec<Neighbour>>, Interrupted> {
-        let queries = self.query.vectors.len();
+        let queries = self.scanner.query.vectors.len();
         let mut found: Vec<Vec<Neighbour>> = vec![Vec::new(); queries];
         let horizon = Horizon {
-            query: self.query,
-            model: &self.model.model,
-            everything: self.everything,
+            query: self.scanner.query,
+            model: &self.scanner.model.model,
+            everything: self.census.items(),
         };
         let mut work = vec![((0..queries as u32).collect::<Vec<u32>>(), horizon.first())];
         while let Some((mut open, breadth)) = work.pop() {
@@ -62,7 +54,7 @@ impl Round<'_> {
             }
             let scanned = match early.take().filter(|early| early.breadth == breadth) {
                 Some(early) => early.scanned,
-                None => stage(Stage::Scan, self.scanner.scan(&open, breadth, Some(self.census))).await?,
+                None => stage(Stage::Scan, self.scanner.scan(&open, breadth, self.census)).await?,
             };
             let resolved = stage(Stage::Resolve, self.resolve(&open, &scanned.candidates)).await?;
             let mut still_open = Vec::new();
@@ -76,7 +68,7 @@ impl Round<'_> {
                 },
             ) in resolved.into_iter().enumerate()
             {
-                keep_nearest(&mut neighbours, self.query.top_k);
+                keep_nearest(&mut neighbours, self.scanner.query.top_k);
                 let cut = scanned.cuts[position];
                 // Where no row was left out, no order is worth the look.
                 let left_out = scanned.scored[position] > breadth.candidates as u64;
@@ -84,7 +76,7 @@ impl Round<'_> {
                     scored: scanned.scored[position],
                     live: order.len(),
                     tied: cut.is_some_and(|cut| neighbours.iter().any(|found| found.estimate >= cut)),
-                    misled: left_out && fitness::misled(self.model.model.quantiser.codec(), &order),
+                    misled: left_out && fitness::misled(self.scanner.model.model.quantiser.codec(), &order),
                 };
                 misled += usize::from(outcome.misled);
                 live += outcome.live;
@@ -97,7 +89,7 @@ impl Round<'_> {
             }
             if breadth == horizon.first() {
                 let candidates = scanned.candidates.iter().map(Vec::len).sum();
-                let mut fitness = self.session.fitness.lock();
+                let mut fitness = self.scanner.session.fitness.lock();
                 metrics().recall.queries(open.len(), misled);
                 fitness.note(open.len(), misled);
                 fitness.note_candidates(candidates, live);
@@ -127,27 +119,30 @@ impl Round<'_> {
         let mut by_home: BTreeMap<PartitionId, Vec<(u32, Candidate)>> = BTreeMap::new();
         for (position, of_query) in candidates.iter().enumerate() {
             for candidate in of_query {
-                let home = self.service.fanout.placement.of_item(&candidate.label);
+                let home = self.scanner.service.fanout.placement.of_item(&candidate.label);
                 by_home
                     .entry(home)
                     .or_default()
                     .push((position as u32, *candidate));
             }
         }
-        let dimension = self.query.vectors.dimension();
+        let dimension = self.scanner.query.vectors.dimension();
         let values: Arc<[f32]> = open
             .iter()
-            .flat_map(|&q| &self.query.vectors.values()[q as usize * dimension.get()..][..dimension.get()])
+            .flat_map(|&q| {
+                &self.scanner.query.vectors.values()[q as usize * dimension.get()..][..dimension.get()]
+            })
             .copied()
             .collect();
         let resolves = by_home.into_iter().map(|(partition, of_home)| {
             let values = &values;
             async move {
                 let reply = self
+                    .scanner
                     .service
                     .fanout
-                    .leased(self.session, partition, |target| {
-                        self.service.fanout.shards.resolve(ResolveRequest {
+                    .leased(self.scanner.session, partition, |target| {
+                        self.scanner.service.fanout.shards.resolve(ResolveRequest {
                             target,
                             metric: self.record.metric,
                             precision: self.record.precision,

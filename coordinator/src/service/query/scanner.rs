@@ -80,15 +80,15 @@ impl Scanner<'_> {
         (0..self.query.vectors.len() as u32).collect()
     }
 
-    /// Scans for the queries that are open. With a census, as of when it was taken.
+    /// Scans for the queries that are open, as of the census.
     pub(super) async fn scan(
         &self,
         open: &[u32],
         breadth: Breadth,
-        census: Option<&Census>,
+        census: &Census,
     ) -> Result<Scanned, Interrupted> {
         let plan = self.plan(open, breadth).await?;
-        self.carry_out(plan, breadth, census).await
+        self.carry_out(plan, breadth, Some(census)).await
     }
 
     async fn plan(&self, open: &[u32], breadth: Breadth) -> Result<ScanPlan, Interrupted> {
