@@ -225,9 +225,8 @@ impl Filler {
     }
 
     async fn write_some(&mut self) {
-        let batch = self.batch();
-        self.index.upsert(&batch).await;
-        self.items.extend(by_id(batch));
+        self.open = by_id(self.batch());
+        self.write_again().await;
     }
 
     /// Returns what the refusal says.
@@ -245,14 +244,15 @@ impl Filler {
         panic!("the disk is full many times over, and nothing was refused");
     }
 
-    /// Until a batch gets no answer.
+    /// Until a batch gets no answer, or is asked to come back.
     async fn write_until_stuck(&mut self) {
         for _ in 0..2 * DISK_MIB {
             let batch = self.batch();
             let body = json!({"items": batch.iter().map(Item::to_json).collect::<Vec<_>>()});
-            match timeout(Duration::from_secs(5), self.index.call("vectors/upsert", body)).await {
-                Ok(reply) => reply.unwrap().ok(),
-                Err(_) => return self.open = by_id(batch),
+            let reply = timeout(Duration::from_secs(5), self.index.call("vectors/upsert", body)).await;
+            match reply.map(Result::unwrap) {
+                Ok(reply) if reply.status != 503 => reply.ok(),
+                _ => return self.open = by_id(batch),
             };
             self.items.extend(by_id(batch));
         }
@@ -268,25 +268,29 @@ impl Filler {
         self.open.clear();
     }
 
-    /// What got no answer is written again, which settles it. A client that is asked to come back does: the storage engine looks for room
-    /// every five seconds only, which can take longer than a write waits.
+    /// What got no answer is written again, which settles it.
     async fn write_again(&mut self) {
-        let open = std::mem::take(&mut self.open);
-        let items: Vec<Value> = open.values().map(Item::to_json).collect();
+        let items: Vec<Value> = self.open.values().map(Item::to_json).collect();
+        self.insist("vectors/upsert", json!({"items": items})).await;
+        self.items.append(&mut self.open);
+    }
+
+    /// A client that is asked to come back does: the storage engine looks for room every five seconds only, which can take longer than a
+    /// write waits.
+    async fn insist(&self, route: &str, body: Value) {
         let given_up = Instant::now() + Duration::from_secs(60);
         loop {
-            let body = json!({"items": items});
-            let reply = self.index.call("vectors/upsert", body).await.unwrap();
+            let reply = self.index.call(route, body.clone()).await.unwrap();
             if reply.status != 503 || Instant::now() > given_up {
                 reply.ok();
                 break;
             }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        self.items.extend(open);
     }
 
     async fn begin_anew(&mut self) {
-        self.index.must("indexes/delete", json!({})).await;
+        self.insist("indexes/delete", json!({})).await;
         self.items.clear();
         let settings = json!({"dimension": DIMENSION, "metric": "squared_euclidean"});
         self.index = Index::create(&self.index.http, "full", &self.index.key, settings).await;
@@ -295,7 +299,7 @@ impl Filler {
 
     async fn delete_some(&mut self) {
         let ids: Vec<String> = self.items.keys().step_by(self.items.len() / 5).cloned().collect();
-        self.index.delete(&ids).await;
+        self.insist("vectors/delete", json!({"ids": ids})).await;
         self.items.retain(|id, _| !ids.contains(id));
     }
 
