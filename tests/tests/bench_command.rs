@@ -156,6 +156,52 @@ async fn a_setting_is_searched_for_a_recall_and_two_reports_are_compared_and_dra
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_is_followed_while_it_changes_and_taken_away() {
+    let home = Home::new();
+    let server = home.start().await;
+    let report = home.folder().join("change.json").to_str().unwrap().to_owned();
+    let options = [
+        "--generate",
+        "clustered:4000x16:6",
+        "--parts",
+        "change",
+        "--max-queries",
+        "200",
+        "--seconds",
+        "0.1",
+        "--batch",
+        "300",
+        "-o",
+        &report,
+    ];
+    let printed = succeeds(&mut bench(&url(&server), &options));
+    assert!(printed.contains("all moved"), "{printed}");
+    let report = read(&report);
+    let changes = report["changes"].as_array().unwrap();
+    let vectors: Vec<u64> = changes
+        .iter()
+        .map(|change| change["vectors"].as_u64().unwrap())
+        .collect();
+    assert_eq!(vectors, [1000, 1500, 4000, 2000, 2000, 2000, 2000, 2000, 2000]);
+    for change in changes {
+        // What was taken out, or never put in, would be wrong.
+        let point = &change["as_it_is"];
+        assert_eq!(
+            (&point["wrong"], &point["short"]),
+            (&0.into(), &0.into()),
+            "{change}"
+        );
+        assert!(point["recall"].as_f64().unwrap() >= 0.9, "{change}");
+        let ends = ["+300 %", "all replaced", "all moved"]
+            .map(Value::from)
+            .contains(&change["stage"]);
+        assert_eq!(change["trained_again"].is_object(), ends, "{change}");
+    }
+    assert_eq!(report["ingest"], Value::Null);
+    assert_eq!(indexes(&server).await, Vec::<Value>::new());
+}
+
 #[track_caller]
 fn succeeds(command: &mut Command) -> String {
     let output = command.output().unwrap();

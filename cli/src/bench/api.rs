@@ -166,6 +166,14 @@ impl Api {
             .map(drop)
     }
 
+    /// Deletes the index and all in it, if there is one.
+    pub(super) async fn delete_if_there(&mut self, index: &Index) -> Result<(), ClientError> {
+        match self.delete(index).await {
+            Err(ClientError::Status { status: 404, .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
     /// Whether it is trained, and into how many clusters.
     pub(super) async fn describe(&mut self, index: &Index) -> Result<Description, ClientError> {
         self.call("/v1/indexes/describe", index.request(json!({}))).await

@@ -1,5 +1,6 @@
 //! The command line of `sealdex bench`. It checks what can be checked without opening a file or a connection.
 
+use super::change::{self, Scenario};
 use super::error::BenchError;
 use super::generate::Clustered;
 use super::machine;
@@ -184,6 +185,14 @@ pub(crate) struct BenchArgs {
     /// Vectors per upsert of the client that writes in the part mixed.
     #[arg(long, value_name = "N", help_heading = "Measuring", default_value_t = 100)]
     pub(super) write_batch: usize,
+    /// Ways in which the index changes in the part change.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        help_heading = "Measuring",
+        default_value = "growth,churn,drift"
+    )]
+    pub(super) changes: Vec<Scenario>,
 
     /// Also write everything to this file, as JSON.
     #[arg(short, long, value_name = "FILE")]
@@ -243,6 +252,7 @@ impl BenchArgs {
             });
         }
         self.check_recall()?;
+        self.check_change()?;
         if let Some(width) = self
             .pad_to
             .filter(|width| *width > limits::DIMENSION_MAX as usize)
@@ -296,6 +306,33 @@ impl BenchArgs {
         }
     }
 
+    /// Refuses to empty an index that is to be kept, and what would not ask or store anything.
+    fn check_change(&self) -> Result<(), BenchError> {
+        if !self.wants(Part::Change) {
+            return Ok(());
+        }
+        let refuse = |name, problem: String| Err(BenchError::Argument { name, problem });
+        let made_up = self.data.is_none().then_some(self.generate.rows);
+        let rows = made_up
+            .unwrap_or(usize::MAX)
+            .min(self.limit.unwrap_or(usize::MAX));
+        if rows < change::ROWS_MIN {
+            let problem = format!("change needs at least {} vectors, not {rows}", change::ROWS_MIN);
+            return refuse("--parts", problem);
+        }
+        match (&self.reuse, self.keep) {
+            (None, false) => Ok(()),
+            (Some(_), _) => refuse(
+                "--reuse",
+                "cannot be given with the part change, which fills an index anew".into(),
+            ),
+            (_, true) => refuse(
+                "--keep",
+                "cannot be given with the part change, which fills an index anew".into(),
+            ),
+        }
+    }
+
     /// Refuses made-up vectors that no server takes, or that do not fit into this machine's memory.
     fn check_generated(&self, memory_bytes: Option<u64>) -> Result<(), BenchError> {
         let shape = &self.generate;
@@ -329,6 +366,11 @@ impl BenchArgs {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the data are loaded whole: for everything but the part change, which loads them bit by bit.
+    pub(super) fn wants_load(&self) -> bool {
+        self.reuse.is_none() && self.parts.iter().any(|part| *part != Part::Change)
     }
 
     /// Whether `part` was asked for.
@@ -369,6 +411,8 @@ pub(super) enum Part {
     Upsert,
     /// Queries while one client writes.
     Mixed,
+    /// Queries of an index that grows, is replaced and drifts without being trained, and then is.
+    Change,
 }
 
 /// Which of the two query routes.
@@ -456,6 +500,10 @@ mod tests {
             "--target-recall 0.9 --parts ingest",
             "--plot curve.svg --parts batch",
             "--pad-to 99999999999999999",
+            "--parts change --generate clustered:63x8",
+            "--parts change --limit 63",
+            &format!("--parts change --keep --index-key {}", "ab".repeat(32)),
+            &format!("--parts change --reuse old --index-key {}", "ab".repeat(32)),
         ] {
             assert!(parse(line).unwrap().check().is_err(), "{line}");
         }

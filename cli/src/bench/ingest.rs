@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// How often automatic training is looked after.
-const POLL: Duration = Duration::from_millis(200);
+pub(super) const POLL: Duration = Duration::from_millis(200);
 
 /// Uploads everything.
 pub(super) async fn upload(bench: &Arc<Bench>) -> Result<Ingest, BenchError> {
@@ -112,19 +112,30 @@ async fn upload_share(
     }
 }
 
-/// The request that stores `rows` under their numbers.
+/// The request that stores a run of rows under their numbers.
 pub(super) fn batch(bench: &Bench, rows: Range<usize>) -> Bytes {
-    let width = bench.data.stored.width();
+    let rows: Vec<u32> = rows.map(|row| row as u32).collect();
+    batch_of(bench, &rows)
+}
+
+/// The request that stores `rows` under their numbers.
+pub(super) fn batch_of(bench: &Bench, rows: &[u32]) -> Bytes {
+    let stored = &bench.data.stored;
     let mut fields = Map::new();
-    fields.insert("dimension".into(), width.into());
-    fields.insert("ids".into(), rows.clone().map(|row| row.to_string()).collect());
+    fields.insert("dimension".into(), stored.width().into());
+    fields.insert("ids".into(), rows.iter().map(u32::to_string).collect());
     if let Some(metadata) = &bench.fields {
         fields.insert(
             "metadata".into(),
-            rows.clone().map(|row| metadata.of(row)).collect(),
+            rows.iter().map(|row| metadata.of(*row as usize)).collect(),
         );
     }
-    let vectors = base64_of(&bench.data.stored.values()[rows.start * width..rows.end * width]);
+    let values: Vec<f32> = rows
+        .iter()
+        .flat_map(|row| stored.row(*row as usize))
+        .copied()
+        .collect();
+    let vectors = base64_of(&values);
     let mut body = bench.index.open_request();
     body.extend_from_slice(b",\"batch\":");
     body.extend_from_slice(Value::Object(fields).to_string().as_bytes());

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub(super) async fn reads_while_writing(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
     let case = |kind| {
         let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
-        Case::plain(kind, bench.args.readers, ask)
+        Case::plain(bench, kind, bench.args.readers, ask)
     };
     let alone = case(PointKind::Alone).measure(bench).await?;
     let stop = AtomicBool::new(false);

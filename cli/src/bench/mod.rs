@@ -9,6 +9,7 @@ mod api;
 mod args;
 mod ask;
 mod axis;
+mod change;
 mod compare;
 mod data;
 mod error;

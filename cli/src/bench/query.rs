@@ -3,9 +3,9 @@
 use super::args::Wire;
 use super::ask::Ask;
 use super::error::BenchError;
-use super::fields::Predicate;
 use super::load::Load;
 use super::report::{Point, PointKind, Report};
+use super::rows::Rows;
 use super::run::Bench;
 use super::score::Judge;
 use super::setting::Setting;
@@ -17,9 +17,11 @@ use std::time::Duration;
 /// Queries of the untrained index, by one client with the server's own settings.
 pub(super) async fn untrained(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
     let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
-    report
-        .points
-        .push(Case::plain(PointKind::Untrained, 1, ask).measure(bench).await?);
+    report.points.push(
+        Case::plain(bench, PointKind::Untrained, 1, ask)
+            .measure(bench)
+            .await?,
+    );
     Ok(())
 }
 
@@ -28,7 +30,12 @@ pub(super) async fn sweep(bench: &Bench, report: &mut Report) -> Result<(), Benc
     for wire in &bench.args.wire {
         for clients in &bench.args.clients {
             for (rerank, probes) in bench.settings() {
-                let case = Case::plain(PointKind::Query, *clients, bench.ask(*wire, probes, rerank));
+                let case = Case::plain(
+                    bench,
+                    PointKind::Query,
+                    *clients,
+                    bench.ask(*wire, probes, rerank),
+                );
                 report.points.push(case.measure(bench).await?);
             }
         }
@@ -45,7 +52,7 @@ pub(super) async fn batches(bench: &Bench, report: &mut Report) -> Result<(), Be
                     per_request: *per_request,
                     ..bench.ask(*wire, probes, rerank)
                 };
-                let case = Case::plain(PointKind::Batch, 1, ask);
+                let case = Case::plain(bench, PointKind::Batch, 1, ask);
                 report.points.push(case.measure(bench).await?);
             }
         }
@@ -61,10 +68,15 @@ pub(super) async fn filters(bench: &Bench, report: &mut Report) -> Result<(), Be
                 filter: Some(predicate.filter.clone()),
                 ..bench.ask(bench.args.wire[0], probes, rerank)
             };
-            let filter = Some((predicate, &truth[..]));
+            let asked = Asked {
+                queries: &bench.data.queries,
+                truth,
+                matching: Some(&predicate.matching),
+                filter: Some(predicate.name),
+            };
             let case = Case {
-                filter,
-                ..Case::plain(PointKind::Filter, 1, ask)
+                asked,
+                ..Case::plain(bench, PointKind::Filter, 1, ask)
             };
             report.points.push(case.measure(bench).await?);
         }
@@ -77,18 +89,34 @@ pub(super) struct Case<'a> {
     pub(super) kind: PointKind,
     pub(super) clients: usize,
     pub(super) ask: Ask,
-    /// The filter in `ask` and the exact answers under it.
-    pub(super) filter: Option<(&'a Predicate, &'a [Vec<Neighbour>])>,
+    pub(super) asked: Asked<'a>,
 }
 
-impl Case<'_> {
-    /// A point without a filter.
-    pub(super) fn plain(kind: PointKind, clients: usize, ask: Ask) -> Self {
+/// The queries of a point, and what the right answers are.
+pub(super) struct Asked<'a> {
+    pub(super) queries: &'a Rows<f32>,
+    /// Per query, nearest first.
+    pub(super) truth: &'a [Vec<Neighbour>],
+    /// The rows that may be answered, in order; all if `None`.
+    pub(super) matching: Option<&'a [u32]>,
+    /// What the filter of the requests is called.
+    pub(super) filter: Option<&'a str>,
+}
+
+impl<'a> Case<'a> {
+    /// All queries of the run, over all of its data.
+    pub(super) fn plain(bench: &'a Bench, kind: PointKind, clients: usize, ask: Ask) -> Self {
+        let asked = Asked {
+            queries: &bench.data.queries,
+            truth: &bench.data.truth,
+            matching: None,
+            filter: None,
+        };
         Self {
             kind,
             clients,
             ask,
-            filter: None,
+            asked,
         }
     }
 
@@ -108,7 +136,7 @@ impl Case<'_> {
             endpoint: bench.endpoint.clone(),
             timeout: bench.timeout(),
             path: self.ask.path(),
-            bodies: self.ask.bodies(&bench.index, &bench.data.queries),
+            bodies: self.ask.bodies(&bench.index, self.asked.queries),
             clients: self.clients,
             span,
         };
@@ -123,7 +151,7 @@ impl Case<'_> {
             wire: self.ask.wire,
             clients: self.clients,
             per_request: self.ask.per_request,
-            filter: self.filter.map(|(predicate, _)| predicate.name.to_owned()),
+            filter: self.asked.filter.map(str::to_owned),
             n_probes: self.ask.n_probes,
             rerank_mult: self.ask.rerank_mult,
             score,
@@ -139,9 +167,9 @@ impl Case<'_> {
         Judge {
             metric: bench.data.metric,
             stored: &bench.data.stored,
-            queries: &bench.data.queries,
-            truth: self.filter.map_or(&bench.data.truth[..], |(_, truth)| truth),
-            matching: self.filter.map(|(predicate, _)| &predicate.matching[..]),
+            queries: self.asked.queries,
+            truth: self.asked.truth,
+            matching: self.asked.matching,
             k: self.ask.k,
         }
     }

@@ -1,6 +1,7 @@
 //! Everything a run found out, as it is written to the JSON file. Figures only: no key, no vector.
 
 use super::args::{BenchArgs, Wire};
+use super::change::Scenario;
 use super::data::Dataset;
 use super::error::BenchError;
 use super::machine::{Footprint, Machine};
@@ -38,6 +39,9 @@ pub(super) struct Report {
     pub(super) points: Vec<Point>,
     pub(super) upsert: Option<Upsert>,
     pub(super) mixed: Option<Mixed>,
+    /// One per stage of each scenario; reports from before the part change have none.
+    #[serde(default)]
+    pub(super) changes: Vec<Change>,
     #[serde(skip, default = "Instant::now")]
     started: Instant,
 }
@@ -142,6 +146,8 @@ pub(super) enum PointKind {
     Alone,
     /// The same readers while one client writes.
     Mixed,
+    /// A stage of the part change.
+    Change,
 }
 
 /// Single upserts.
@@ -164,6 +170,19 @@ pub(super) struct Mixed {
     pub(super) writes_per_second: f64,
     /// Of the writes.
     pub(super) write_latency: Option<Latency>,
+}
+
+/// An index that has changed since it was trained.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Change {
+    pub(super) scenario: Scenario,
+    pub(super) stage: String,
+    /// Items that it holds.
+    pub(super) vectors: usize,
+    pub(super) n_lists: u64,
+    pub(super) as_it_is: Point,
+    /// The same after a training, at the last stage.
+    pub(super) trained_again: Option<Point>,
 }
 
 impl Report {
@@ -195,6 +214,7 @@ impl Report {
             points: Vec::new(),
             upsert: None,
             mixed: None,
+            changes: Vec::new(),
             started: Instant::now(),
         }
     }

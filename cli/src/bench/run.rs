@@ -9,7 +9,7 @@ use super::machine::Watch;
 use super::plot::Plot;
 use super::report::Report;
 use super::truth::{self, Neighbour};
-use super::{compare, ingest, mixed, query, report, table, tuning, upsert};
+use super::{change, compare, ingest, mixed, query, report, table, tuning, upsert};
 use crate::client::Endpoint;
 use crate::progress;
 use std::sync::Arc;
@@ -171,9 +171,11 @@ fn filters(args: &BenchArgs, data: &Dataset, fields: &Fields) -> Vec<(Predicate,
 }
 
 async fn measure(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchError> {
-    match bench.args.reuse {
-        Some(_) => check_reused(bench).await?,
-        None => load(bench, report).await?,
+    if bench.args.reuse.is_some() {
+        check_reused(bench).await?;
+    }
+    if bench.args.wants_load() {
+        load(bench, report).await?;
     }
     if bench.args.wants(Part::Query) {
         match bench.args.target_recall {
@@ -187,12 +189,17 @@ async fn measure(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchErr
     if bench.args.wants(Part::Filter) {
         query::filters(bench, report).await?;
     }
-    bench.note_footprint(report, "queried")?;
+    if bench.args.wants_load() || bench.args.reuse.is_some() {
+        bench.note_footprint(report, "queried")?;
+    }
     if bench.args.wants(Part::Upsert) {
         report.upsert = Some(upsert::singles(bench).await?);
     }
     if bench.args.wants(Part::Mixed) {
         mixed::reads_while_writing(bench, report).await?;
+    }
+    if bench.args.wants(Part::Change) {
+        change::scenarios(bench, report).await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The report as a reader wants it: a few lines and a table. Figures only come from the report.
 
-use super::report::{Ingest, Point, PointKind, Report};
+use super::report::{Change, Ingest, Point, PointKind, Report};
 use super::stats::Latency;
 
 /// Prints to standard output.
@@ -35,6 +35,9 @@ pub(super) fn print(report: &Report) {
             mixed.read_ratio * 100.0,
             number(mixed.writes_per_second)
         );
+    }
+    if !report.changes.is_empty() {
+        println!("\n{}", changes(&report.changes, report.k()));
     }
     println!("\ntook      {:.0} s", report.seconds);
 }
@@ -147,6 +150,41 @@ fn points(points: &[Point], k: u64) -> String {
             format!("{:.0e}", point.score.distance_error),
             busy(point),
             faults(point),
+        ]
+    }));
+    align(&rows)
+}
+
+/// Each stage of an index that changes, and what a training at the end of it brings.
+fn changes(changes: &[Change], k: u64) -> String {
+    let recall = format!("recall@{k}");
+    let head = [
+        "change",
+        "stage",
+        "vectors",
+        "clusters",
+        &recall,
+        "queries/s",
+        "p99 ms",
+        "faults",
+        "trained again",
+        "queries/s",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(changes.iter().map(|change| {
+        let (point, again) = (&change.as_it_is, change.trained_again.as_ref());
+        let told = |figure: Option<String>| figure.unwrap_or("-".into());
+        [
+            change.scenario.to_string(),
+            change.stage.clone(),
+            number(change.vectors as f64),
+            change.n_lists.to_string(),
+            format!("{:.4}", point.score.recall),
+            number(point.queries_per_second),
+            format!("{:.2}", point.latency.p99_ms),
+            faults(point),
+            told(again.map(|point| format!("{:.4}", point.score.recall))),
+            told(again.map(|point| number(point.queries_per_second))),
         ]
     }));
     align(&rows)

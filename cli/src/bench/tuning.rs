@@ -20,7 +20,7 @@ pub(super) async fn at_target(bench: &Bench, target: f64, report: &mut Report) -
         for clients in &bench.args.clients {
             let case = |kind, parameters: Parameters| {
                 let ask = bench.ask(*wire, parameters.n_probes, parameters.rerank_mult);
-                Case::plain(kind, *clients, ask)
+                Case::plain(bench, kind, *clients, ask)
             };
             let default = case(PointKind::Query, Parameters::DEFAULT);
             report.points.push(default.measure(bench).await?);
