@@ -7,6 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+/// How long whoever asked for an erasure waits for it. The log goes on being needed as long as entries are on their way to a node that does
+/// not answer, and nobody shall wait for that one.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
 /// Until a rewriting that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -23,6 +27,15 @@ impl Eraser {
         let (attempt, attempted) = watch::channel(0);
         tokio::spawn(run(group, erasures.clone(), attempt));
         Self { erasures, attempted }
+    }
+
+    /// The same, for as long as the sender of a request can be asked to wait. It is done in any case.
+    pub(super) async fn done_soon(&self) {
+        if timeout(WAIT_MAX, self.done()).await.is_err() {
+            tracing::warn!(
+                "sealed keys that were erased stay in a file of the log until a node that does not answer needs it no more"
+            );
+        }
     }
 
     /// Waits until the files were rewritten behind every erasure that is applied here. Those that cannot be are tried again later.

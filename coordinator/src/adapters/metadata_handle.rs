@@ -388,7 +388,7 @@ impl CatalogHandle {
     /// Waits until what the command erased is in no file here. Others wait for nobody's erasure.
     async fn erased(&self, command: &MetadataCommand) {
         if command.erases() {
-            self.eraser.done().await;
+            self.eraser.done_soon().await;
         }
     }
 

@@ -5,12 +5,18 @@
 mod load;
 mod replicas;
 
+use hyper::Method;
 use load::{KEY, Load};
 use sealdex_tests::index::Index;
 use sealdex_tests::item::Item;
 use sealdex_tests::nodes::{Kind, Nodes};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+const ROOT: &str = "cdbk_the-root-key-of-the-failover-test";
+
+/// How long a client waits for a change. An election is part of it where the one that leads says nothing.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Of a steady load, so many answers before and after each event.
 const ANSWERS_BEFORE: u64 = 200;
@@ -119,4 +125,34 @@ async fn a_paused_shard_node_stalls_queries_only_until_another_leads() {
     println!("in all:                  {seen}");
     assert!(seen.stale.is_empty(), "{:?}", seen.stale);
     assert!(seen.failed_reads * 100 <= seen.reads, "{seen}");
+}
+
+/// Whoever deletes a user waits until nothing is left of what was granted, but not for a coordinator that says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_is_deleted_in_time_while_a_coordinator_says_nothing() {
+    let mut nodes = Nodes::new(3, 1).with_variable("SEALDEX_ROOT_KEY", ROOT);
+    nodes.start_all().await;
+    let coordinators = nodes.all(Kind::Coordinator);
+    let settings = json!({"dimension": 3});
+    Index::create(&nodes.http(coordinators[0]), "steady", KEY, settings).await;
+    // All three vote: with two, one that is silent would leave no majority.
+    nodes.says(coordinators[0], "step: Settle", 2).await;
+    for asked in &coordinators {
+        for silent in coordinators.iter().filter(|silent| *silent != asked) {
+            let http = nodes.http(*asked);
+            let user = json!({"index_key": KEY, "permissions": ["read"]});
+            let made = http.post("/v1/indexes/steady/users", &user).await.unwrap().ok();
+            let path = format!("/v1/indexes/steady/users/{}", made["user_id"].as_str().unwrap());
+            nodes.signal(*silent, "STOP");
+            let begun = Instant::now();
+            let owner = http.with_header("x-index-key", KEY);
+            let deleted = owner.send(Method::DELETE, &path, Vec::new().into()).await;
+            let took = begun.elapsed();
+            nodes.signal(*silent, "CONT");
+            println!("{asked} asked, {silent} silent: {took:?}");
+            assert_eq!(deleted.unwrap().status, 204);
+            assert!(took < PATIENCE, "{took:?}");
+            nodes.usable(*asked).await;
+        }
+    }
 }
