@@ -5,14 +5,18 @@
 
 mod centroids;
 mod coarse;
+mod lineage;
 mod probing;
 mod reach;
+mod revision;
 #[cfg(test)]
 mod tests;
 
 pub use centroids::Centroids;
+pub use lineage::Lineage;
 pub use probing::{Learned, Probing};
 pub use reach::Reach;
+pub use revision::{Revision, Sample, Step};
 
 use crate::layout::{LayoutError, Reader};
 use crate::quantiser::{Codec, Quantiser, put_floats, read_floats};
@@ -20,12 +24,16 @@ use sealdex_core::{ClusterNo, Dimension, Generation, Metric, limits};
 use std::ops::Range;
 
 const LAYOUT: &str = "a model";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// Models written before [`Lineage`] was, and those since that were never revised: who knows no revisions can read them.
+const VERSION_WITHOUT_LINEAGE: u8 = 3;
 /// Models written before [`Reach`] was.
 const VERSION_WITHOUT_REACH: u8 = 2;
 /// Models written before [`Probing::population`] was.
 const VERSION_WITHOUT_POPULATION: u8 = 1;
 const CLUSTERS_MIN: usize = 8;
+/// Clusters that suit an index, against the root of its rows.
+const CLUSTERS_PER_ROOT: f64 = 1.3;
 /// Clusters that strays of a trained generation are spread over, so that they do not all go to one partition.
 const STRAY_CLUSTERS: u32 = 4;
 
@@ -49,6 +57,8 @@ pub struct Model {
     pub probing: Probing,
     /// Up to where clusters take rows.
     pub reach: Reach,
+    /// What revisions have made of it.
+    pub lineage: Lineage,
 }
 
 /// A cluster to scan for a query.
@@ -62,7 +72,7 @@ pub struct Probe {
 
 /// How many clusters suit `rows` rows: about 1.3 times the square root, a power of two.
 pub fn default_clusters(rows: u64) -> usize {
-    let ideal = 1.3 * (rows as f64).sqrt();
+    let ideal = CLUSTERS_PER_ROOT * (rows as f64).sqrt();
     let power = ideal.max(1.0).log2().round() as u32;
     (1usize << power.min(30)).clamp(CLUSTERS_MIN, limits::CLUSTERS_MAX)
 }
@@ -90,10 +100,11 @@ impl Model {
             centroids,
             probing,
             reach: Reach::unlimited(),
+            lineage: Lineage::default(),
         }
     }
 
-    /// How many clusters there are, those of strays not counted.
+    /// How many clusters there are; those of strays, and those that rows leave, are not counted.
     pub fn clusters(&self) -> u32 {
         self.centroids.len() as u32
     }
@@ -107,6 +118,11 @@ impl Model {
             0
         };
         self.clusters()..self.clusters() + strays
+    }
+
+    /// How many clusters of any kind there are.
+    pub fn all_clusters(&self) -> u32 {
+        self.stray_clusters().end + self.leaving()
     }
 
     /// Whether that is a cluster of strays.
@@ -152,8 +168,8 @@ impl Model {
         }
     }
 
-    /// The `n_probes` clusters nearest to a prepared query, nearest first, and those of strays; of an untrained model,
-    /// all.
+    /// The `n_probes` clusters nearest to a prepared query, nearest first, those that rows on their way to them come from, and
+    /// those of strays; of an untrained model, all.
     pub fn route(&self, prepared_query: &[f32], n_probes: usize) -> Vec<Probe> {
         let residual = self.quantiser.codec() == Codec::Int8;
         let base = |distance: f32| if residual { distance } else { 0.0 };
@@ -167,7 +183,12 @@ impl Model {
         if !self.trained {
             return around_origin(0..self.clusters()).collect();
         }
-        let nearest = self.centroids.nearest(prepared_query, n_probes);
+        let mut nearest = self.centroids.nearest(prepared_query, n_probes);
+        if let Some(moving) = &self.lineage.moving {
+            let away = |cluster| crate::distance::squared(prepared_query, self.centroids.get(cluster));
+            let first_leaving = self.stray_clusters().end;
+            nearest.extend(moving.sources(prepared_query, &nearest, first_leaving, away));
+        }
         let nearest = nearest.into_iter().map(|(distance, cluster)| Probe {
             cluster,
             base: base(distance),
@@ -180,10 +201,14 @@ impl Model {
     /// ```text
     /// model = version, trained, metric, zero byte, generation u32, dimension u32, clusters u32,
     ///         probing (4 x u32, u64), codec, scale f64, mean, codebooks if Pq4,
-    ///         centroids and reach (0, or 1 and f32 x clusters) if trained
+    ///         centroids and reach (0, or 1 and f32 x clusters) if trained, lineage if revised
     /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, u8::from(self.trained), metric_byte(self.metric), 0];
+        let version = match self.lineage.numbers.is_empty() {
+            true => VERSION_WITHOUT_LINEAGE,
+            false => VERSION,
+        };
+        let mut out = vec![version, u8::from(self.trained), metric_byte(self.metric), 0];
         for number in [self.generation.0, self.dimension.get() as u32, self.clusters()] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -193,13 +218,21 @@ impl Model {
             put_floats(&mut out, self.centroids.values());
             self.reach.write(&mut out);
         }
+        if version == VERSION {
+            self.lineage.write(&mut out);
+        }
         out
     }
 
     /// Reads what [`Model::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
         let mut reader = Reader::new(bytes, LAYOUT);
-        let version = reader.version_of(&[VERSION_WITHOUT_POPULATION, VERSION_WITHOUT_REACH, VERSION])?;
+        let version = reader.version_of(&[
+            VERSION_WITHOUT_POPULATION,
+            VERSION_WITHOUT_REACH,
+            VERSION_WITHOUT_LINEAGE,
+            VERSION,
+        ])?;
         let [trained @ 0..=1, metric, 0] = reader.array()? else {
             return Err(reader.damaged());
         };
@@ -223,12 +256,11 @@ impl Model {
             vec![0.0; values]
         };
         let reach = match version {
-            VERSION if trained => Reach::read(&mut reader, clusters)?,
+            VERSION_WITHOUT_LINEAGE | VERSION if trained => Reach::read(&mut reader, clusters)?,
             _ => Reach::unlimited(),
         };
-        reader.finish()?;
         let centroids = Centroids::new(dimension.get(), centroids);
-        Ok(Self {
+        let mut model = Self {
             generation,
             trained,
             metric,
@@ -237,7 +269,17 @@ impl Model {
             centroids,
             probing,
             reach,
-        })
+            lineage: Lineage::default(),
+        };
+        if version == VERSION {
+            if !trained {
+                return Err(reader.damaged());
+            }
+            let strays = model.stray_clusters().len();
+            model.lineage = Lineage::read(&mut reader, dimension.get(), clusters, strays)?;
+        }
+        reader.finish()?;
+        Ok(model)
     }
 }
 

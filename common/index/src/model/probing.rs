@@ -61,6 +61,16 @@ impl Probing {
         }
     }
 
+    /// The same where as many rows lie in so many clusters: as large a part of them is looked into, at least.
+    pub(super) fn over(&self, clusters: usize) -> Self {
+        let part = (clusters as f64 / self.clusters as f64).max(1.0);
+        Self {
+            clusters,
+            n_probes: self.n_probes.map(|n| (n as f64 * part).ceil() as usize),
+            ..self.clone()
+        }
+    }
+
     /// Rows of the index when this was learned, if that is known.
     pub fn population(&self) -> Option<u64> {
         (self.population > 0).then_some(self.population)

@@ -47,6 +47,22 @@ impl Reach {
         !self.squares.is_empty()
     }
 
+    /// That of clusters of which some stay and others follow them, which reach so far. What is unlimited remains so.
+    pub(super) fn replaced(&self, staying: &[ClusterNo], new: &[f32]) -> Self {
+        if !self.is_limited() {
+            return Self::unlimited();
+        }
+        let kept = staying.iter().map(|cluster| self.squares[cluster.0 as usize]);
+        Self {
+            squares: kept.chain(new.iter().copied()).collect(),
+        }
+    }
+
+    /// By cluster.
+    pub(super) fn squares(&self) -> &[f32] {
+        &self.squares
+    }
+
     /// Whether `cluster` takes a row at that squared distance from its centroid.
     pub(super) fn holds(&self, cluster: ClusterNo, square: f32) -> bool {
         self.squares

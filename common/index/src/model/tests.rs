@@ -27,6 +27,7 @@ fn trained(metric: Metric, n: usize) -> Model {
         centroids,
         probing,
         reach,
+        lineage: Lineage::default(),
     }
 }
 
@@ -160,7 +161,7 @@ fn bytes_that_are_cut_extended_or_impossible_are_refused() {
             bytes[at..at + value.len()].copy_from_slice(value);
             Model::from_bytes(&bytes).err()
         };
-        assert_eq!(with(0, &[4]), Some(LayoutError::Version(LAYOUT)));
+        assert_eq!(with(0, &[5]), Some(LayoutError::Version(LAYOUT)));
         let damaged = Some(LayoutError::Damaged(LAYOUT));
         assert_eq!(with(1, &[2]), damaged, "trained");
         assert_eq!(with(2, &[3]), damaged, "metric");

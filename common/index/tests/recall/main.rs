@@ -8,7 +8,7 @@ mod search;
 use data::Data;
 use sealdex_core::{ClusterNo, Dimension, Generation, Metric};
 use sealdex_index::kmeans::{self, Settings};
-use sealdex_index::model::{Centroids, Model, Probing, Reach};
+use sealdex_index::model::{Centroids, Lineage, Model, Probing, Reach};
 use sealdex_index::quantiser::{Codec, Quantiser};
 use search::Index;
 
@@ -45,6 +45,7 @@ fn trained(data: &Data, metric: Metric, clusters: usize) -> (Model, [f32; 2]) {
         centroids,
         probing,
         reach: Reach::unlimited(),
+        lineage: Lineage::default(),
     };
     let assignments: Vec<ClusterNo> = model
         .nearest(&prepared)

@@ -409,5 +409,6 @@ fn model(trained: bool, metric: Metric, sample: &[Vec<f32>]) -> Model {
         centroids,
         probing,
         reach: sealdex_index::model::Reach::unlimited(),
+        lineage: sealdex_index::model::Lineage::default(),
     }
 }
