@@ -111,8 +111,8 @@ impl Life {
             origin,
         };
         if origin.is_some() {
-            let from_origin = |row: &u32| life.from_origin(life.bench.data.stored.row(*row as usize));
-            let mut distances: Vec<(f64, u32)> = order.iter().map(|row| (from_origin(row), *row)).collect();
+            let away = |row: &u32| life.distance_from_origin(life.bench.data.stored.row(*row as usize));
+            let mut distances: Vec<(f64, u32)> = order.iter().map(|row| (away(row), *row)).collect();
             distances.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             order = distances.into_iter().map(|(_, row)| row).collect();
         }
@@ -209,14 +209,14 @@ impl Life {
         if self.origin.is_none() {
             return data.queries.clone();
         }
-        let at = |place: usize| self.from_origin(data.stored.row(self.order[place] as usize));
+        let at = |place: usize| self.distance_from_origin(data.stored.row(self.order[place] as usize));
         let (least, greatest) = (at(window.start), at(window.end - 1));
-        let lies_here = |row| (least..=greatest).contains(&self.from_origin(data.queries.row(row)));
+        let lies_here = |row| (least..=greatest).contains(&self.distance_from_origin(data.queries.row(row)));
         data.queries.filtered(lies_here)
     }
 
     /// The distance of a vector from the origin; 0 where there is none.
-    fn from_origin(&self, vector: &[f32]) -> f64 {
+    fn distance_from_origin(&self, vector: &[f32]) -> f64 {
         let data = &self.bench.data;
         let origin = |row| data.stored.row(row as usize);
         self.origin

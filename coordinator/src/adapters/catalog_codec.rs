@@ -47,6 +47,32 @@ pub(super) fn command_to_wire(command: &Command) -> wire::entry::Command {
             id: id.0,
             generation: generation.0,
         }),
+        Command::ReviseModel {
+            name,
+            id,
+            generation,
+            replaces,
+            model,
+            clusters,
+        } => Wire::ReviseModel(wire::ReviseModel {
+            name,
+            id: id.0,
+            generation: generation.0,
+            replaces: Some(model_to_wire(replaces)),
+            model: Some(model_to_wire(model)),
+            clusters,
+        }),
+        Command::ForgetModel {
+            name,
+            id,
+            generation,
+            model,
+        } => Wire::ForgetModel(wire::ForgetModel {
+            name,
+            id: id.0,
+            generation: generation.0,
+            model: Some(model_to_wire(model)),
+        }),
         Command::AddUser {
             name,
             id,
@@ -142,6 +168,20 @@ pub(super) fn command_from_wire(command: wire::entry::Command) -> Result<Command
             name: c.name,
             id: IndexId(c.id),
             generation: Generation(c.generation),
+        },
+        Wire::ReviseModel(c) => Command::ReviseModel {
+            name: c.name,
+            id: IndexId(c.id),
+            generation: Generation(c.generation),
+            replaces: model_from_wire(c.replaces.ok_or(Unreadable("model"))?)?,
+            model: model_from_wire(c.model.ok_or(Unreadable("model"))?)?,
+            clusters: c.clusters,
+        },
+        Wire::ForgetModel(c) => Command::ForgetModel {
+            name: c.name,
+            id: IndexId(c.id),
+            generation: Generation(c.generation),
+            model: model_from_wire(c.model.ok_or(Unreadable("model"))?)?,
         },
         Wire::AddUser(c) => Command::AddUser {
             name: c.name,
@@ -286,6 +326,7 @@ fn generation_to_wire(record: &GenerationRecord) -> wire::GenerationInfo {
         trained: record.trained,
         clusters: record.clusters,
         model: record.model.map(model_to_wire),
+        former: record.former.iter().copied().map(model_to_wire).collect(),
     }
 }
 
@@ -295,6 +336,11 @@ fn generation_from_wire(info: wire::GenerationInfo) -> Result<GenerationRecord, 
         trained: info.trained,
         clusters: info.clusters,
         model: info.model.map(model_from_wire).transpose()?,
+        former: info
+            .former
+            .into_iter()
+            .map(model_from_wire)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -324,6 +370,7 @@ mod tests {
             generation: Generation(n),
             trained: n > 1,
             clusters: 7,
+            former: model.into_iter().collect(),
             model,
         }
     }
@@ -461,6 +508,23 @@ mod tests {
                 name: name.clone(),
                 id,
                 generation: generation_no,
+            },
+            Command::ReviseModel {
+                name: name.clone(),
+                id,
+                generation: generation_no,
+                replaces: model,
+                model: ModelRef {
+                    id: [8; 16],
+                    pieces: 3,
+                },
+                clusters: 12,
+            },
+            Command::ForgetModel {
+                name: name.clone(),
+                id,
+                generation: generation_no,
+                model,
             },
             Command::AddUser {
                 name: name.clone(),

@@ -36,12 +36,14 @@ fn purpose_of_catalog(command: &Command) -> Purpose {
         | Command::AddUser { .. }
         | Command::Rewrap { .. }
         | Command::BeginEpoch { .. } => Purpose::Grow,
-        Command::FinishTraining { .. } | Command::SwitchEpoch { .. } | Command::FinishEpoch { .. } => {
-            Purpose::Finish
-        }
+        Command::FinishTraining { .. }
+        | Command::ReviseModel { .. }
+        | Command::SwitchEpoch { .. }
+        | Command::FinishEpoch { .. } => Purpose::Finish,
         Command::Delete { .. }
         | Command::AbortTraining { .. }
         | Command::RemoveUser { .. }
+        | Command::ForgetModel { .. }
         | Command::ForgetGeneration { .. } => Purpose::Relieve,
     }
 }

@@ -325,6 +325,7 @@ mod tests {
                 trained: false,
                 clusters: 4,
                 model: None,
+                former: Vec::new(),
             },
             building: None,
             retiring: vec![],

@@ -4,7 +4,7 @@
 use crate::adapters::{CatalogHandle, group_report, node_report, reply_of, sightings_to_wire};
 use crate::domain::Epochs;
 use crate::domain::deployment::{Action, Deployment, MetadataView, NodeRecord, Role as NodeRole};
-use crate::service::Service;
+use crate::service::{Service, ServiceError};
 use crate::steward::{Run, Steward};
 use async_trait::async_trait;
 use sealdex_core::{IndexId, KeyEpoch, NodeId, limits};
@@ -119,12 +119,29 @@ impl Coordinator for CoordinatorService {
             // It has not begun to take requests, and will begin with metadata as it is by then.
             return Ok(Response::new(wire::SettleReply {}));
         };
-        let settled = service.settle(IndexId(request.index), epochs);
-        match timeout(SETTLE_MAX, settled).await {
-            Ok(Ok(())) => Ok(Response::new(wire::SettleReply {})),
-            Ok(Err(error)) => Err(Status::unavailable(error.detail().to_owned())),
-            Err(_) => Err(Status::deadline_exceeded("requests are still under way")),
+        settled(service.settle(IndexId(request.index), epochs)).await
+    }
+
+    async fn settle_requests(
+        &self,
+        request: Request<wire::SettleRequestsRequest>,
+    ) -> Result<Response<wire::SettleReply>, Status> {
+        of_coordinator(&request)?;
+        match self.service.get() {
+            Some(service) => settled(service.settle_requests(IndexId(request.into_inner().index))).await,
+            None => Ok(Response::new(wire::SettleReply {})),
         }
+    }
+}
+
+/// Waits for what another coordinator waits for, as long as it does.
+async fn settled(
+    settling: impl Future<Output = Result<(), ServiceError>>,
+) -> Result<Response<wire::SettleReply>, Status> {
+    match timeout(SETTLE_MAX, settling).await {
+        Ok(Ok(())) => Ok(Response::new(wire::SettleReply {})),
+        Ok(Err(error)) => Err(Status::unavailable(error.detail().to_owned())),
+        Err(_) => Err(Status::deadline_exceeded("requests are still under way")),
     }
 }
 

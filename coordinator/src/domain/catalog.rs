@@ -66,6 +66,32 @@ impl Catalog {
                 record.retiring.push(generation);
                 Ok(())
             }),
+            Command::ReviseModel {
+                name,
+                id,
+                generation,
+                replaces,
+                model,
+                clusters,
+            } => self.change(&name, id, |record| {
+                let active = of_generation(record, generation)?;
+                if active.model != Some(replaces) {
+                    return Err(Rejection::OutOfTurn);
+                }
+                active.former.push(replaces);
+                (active.model, active.clusters) = (Some(model), clusters);
+                Ok(())
+            }),
+            Command::ForgetModel {
+                name,
+                id,
+                generation,
+                model,
+            } => self.change(&name, id, |record| {
+                let active = of_generation(record, generation)?;
+                active.former.retain(|former| *former != model);
+                Ok(())
+            }),
             Command::AddUser {
                 name,
                 id,
@@ -160,6 +186,17 @@ fn begin_training(record: &mut IndexRecord, building: GenerationRecord) -> Resul
     Ok(())
 }
 
+/// The active generation, if it is that one.
+fn of_generation(
+    record: &mut IndexRecord,
+    generation: Generation,
+) -> Result<&mut GenerationRecord, Rejection> {
+    match record.active.generation == generation {
+        true => Ok(&mut record.active),
+        false => Err(Rejection::OutOfTurn),
+    }
+}
+
 fn take_building(record: &mut IndexRecord, generation: Generation) -> Result<GenerationRecord, Rejection> {
     match record.building.take() {
         Some(building) if building.generation == generation => Ok(building),
@@ -220,6 +257,7 @@ pub(super) mod tests {
                 trained: false,
                 clusters: 4,
                 model: None,
+                former: vec![],
             },
             building: None,
             retiring: vec![],
@@ -254,6 +292,7 @@ pub(super) mod tests {
             trained: true,
             clusters: 64,
             model,
+            former: vec![],
         }
     }
 
@@ -348,6 +387,48 @@ pub(super) mod tests {
         );
         assert_eq!(record.retiring, [Generation(1)]);
         assert_eq!(catalog.apply(finish(2)), Err(Rejection::OutOfTurn));
+    }
+
+    #[test]
+    fn of_two_revisions_one_is_refused_and_a_model_is_remembered_until_it_is_removed() {
+        let mut catalog = with_index_a();
+        catalog.apply(set_model(3, 1)).unwrap();
+        let model = |id| ModelRef {
+            id: [id; 16],
+            pieces: 1,
+        };
+        let revise = |generation, replaces, by| Command::ReviseModel {
+            name: "a".into(),
+            id: IndexId(1),
+            generation: Generation(generation),
+            replaces: model(replaces),
+            model: model(by),
+            clusters: 9,
+        };
+        let record = catalog.apply(revise(1, 1, 2)).unwrap();
+        assert_eq!(
+            (
+                record.active.model,
+                record.active.clusters,
+                record.active.former.clone()
+            ),
+            (Some(model(2)), 9, vec![model(1)])
+        );
+        for refused in [revise(1, 1, 3), revise(2, 2, 3)] {
+            assert_eq!(catalog.apply(refused), Err(Rejection::OutOfTurn));
+        }
+        let forget = |generation| Command::ForgetModel {
+            name: "a".into(),
+            id: IndexId(1),
+            generation: Generation(generation),
+            model: model(1),
+        };
+        assert_eq!(catalog.apply(forget(2)), Err(Rejection::OutOfTurn));
+        let record = catalog.apply(forget(1)).unwrap();
+        assert_eq!(
+            (record.active.model, record.active.former.len()),
+            (Some(model(2)), 0)
+        );
     }
 
     #[test]

@@ -63,6 +63,32 @@ pub enum Command {
         /// The generation being built.
         generation: Generation,
     },
+    /// Another model of the active generation: some of its clusters are being replaced, or have been.
+    ReviseModel {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The active generation.
+        generation: Generation,
+        /// The model in use: of two revisions at a time one is refused.
+        replaces: ModelRef,
+        /// The model that takes its place, which is stored already.
+        model: ModelRef,
+        /// Its clusters.
+        clusters: u32,
+    },
+    /// Nothing is left of a model that another took the place of.
+    ForgetModel {
+        /// Name.
+        name: String,
+        /// Id.
+        id: IndexId,
+        /// The active generation.
+        generation: Generation,
+        /// The model.
+        model: ModelRef,
+    },
     /// One more user.
     AddUser {
         /// Name.

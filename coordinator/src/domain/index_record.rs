@@ -45,6 +45,8 @@ pub struct GenerationRecord {
     pub clusters: u32,
     /// Where its model is; none before the first upsert.
     pub model: Option<ModelRef>,
+    /// Models that others took the place of, and that are not yet removed.
+    pub former: Vec<ModelRef>,
 }
 
 /// Where a generation's sealed model is.

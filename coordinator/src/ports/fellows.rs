@@ -11,6 +11,9 @@ pub trait Fellows: Send + Sync {
     /// Waits until no write of the index is half way on any of them.
     async fn settle_writes(&self, index: IndexId) -> Result<(), Unsettled>;
 
+    /// Waits until no request of the index is under way on any of them that began with metadata before these.
+    async fn settle_requests(&self, index: IndexId) -> Result<(), Unsettled>;
+
     /// Waits until nobody on any of them uses the index in key epochs before these.
     async fn settle_epochs(&self, index: IndexId, epochs: Epochs) -> Result<(), Unsettled>;
 }
@@ -26,6 +29,10 @@ pub struct NoFellows;
 #[async_trait]
 impl Fellows for NoFellows {
     async fn settle_writes(&self, _: IndexId) -> Result<(), Unsettled> {
+        Ok(())
+    }
+
+    async fn settle_requests(&self, _: IndexId) -> Result<(), Unsettled> {
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use sealdex_core::{BlockId, ClusterNo, IndexId, ItemLabel, Op, PartitionId, Placement};
 use sealdex_crypto::{BlockAddress, DataKeys, random_16, seal_block};
 use sealdex_index::block::{BlockBuilder, rows_per_block};
+use sealdex_index::dataplane::Fetched;
 use sealdex_index::metadata::Metadata;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{AppendBlocks, Block, ClusterBlocks, Entry, entry};
@@ -45,6 +46,16 @@ pub(crate) struct CodedRows<'m> {
 impl<'m> CodedRows<'m> {
     /// Assigns and encodes `rows`, on all threads of the pool it is called on.
     pub(crate) fn extend(&mut self, model: &LoadedModel, rows: Vec<NewRow<'_, 'm>>) {
+        self.extend_where(model, rows, |_| true);
+    }
+
+    /// The same for those rows whose cluster is `wanted`, which it names.
+    fn extend_where(
+        &mut self,
+        model: &LoadedModel,
+        rows: Vec<NewRow<'_, 'm>>,
+        wanted: impl Fn(ClusterNo) -> bool + Sync,
+    ) -> Vec<(ItemLabel, Op)> {
         let (quantiser, dimension) = (&model.model.quantiser, model.model.dimension.get());
         let mut prepared = vec![0.0; rows.len() * dimension];
         prepared
@@ -54,19 +65,27 @@ impl<'m> CodedRows<'m> {
         // What has no place to go by is spread by labels, which are pseudo-random.
         let spread: Vec<u8> = rows.iter().map(|row| row.label.0[0]).collect();
         let clusters = model.model.assign(&prepared, &spread);
-        let codes: Vec<Vec<u8>> = prepared
+        let codes: Vec<Option<Vec<u8>>> = prepared
             .par_chunks_exact(dimension)
             .zip(&clusters)
             .map(|(prepared, cluster)| {
-                let mut code = Vec::with_capacity(quantiser.row_bytes());
-                model.model.encode(prepared, *cluster, &mut code);
-                code
+                wanted(*cluster).then(|| {
+                    let mut code = Vec::with_capacity(quantiser.row_bytes());
+                    model.model.encode(prepared, *cluster, &mut code);
+                    code
+                })
             })
             .collect();
-        self.codes.extend(codes.into_iter().flatten());
-        self.clusters.extend(clusters);
-        self.identities.extend(rows.iter().map(|row| (row.label, row.op)));
-        self.metadata.extend(rows.into_iter().map(|row| row.metadata));
+        let before = self.identities.len();
+        for ((row, cluster), code) in rows.into_iter().zip(clusters).zip(codes) {
+            if let Some(code) = code {
+                self.codes.extend(code);
+                self.clusters.push(cluster);
+                self.identities.push((row.label, row.op));
+                self.metadata.push(row.metadata);
+            }
+        }
+        self.identities[before..].to_vec()
     }
 
     /// The cluster of each row.
@@ -149,6 +168,30 @@ impl<'m> CodedRows<'m> {
             rows: segments.rows,
             sealed: sealed.into(),
         }
+    }
+}
+
+impl CodedRows<'static> {
+    /// Assigns and encodes items as they were opened, those whose cluster is `wanted`, and names them.
+    pub(crate) fn extend_items(
+        &mut self,
+        model: &LoadedModel,
+        items: Vec<Fetched>,
+        wanted: impl Fn(ClusterNo) -> bool + Sync,
+    ) -> Vec<(ItemLabel, Op)> {
+        let (mut vectors, mut rest) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        for item in items {
+            vectors.push(item.vector.unwrap_or_default());
+            rest.push((item.label, item.op, item.metadata));
+        }
+        let rows = rest.into_iter().zip(&vectors);
+        let rows = rows.map(|((label, op, metadata), vector)| NewRow {
+            label,
+            op,
+            vector,
+            metadata: Cow::Owned(metadata),
+        });
+        self.extend_where(model, rows.collect(), wanted)
     }
 }
 

@@ -5,7 +5,6 @@ use super::ServiceError;
 use super::bundles::{Bundles, ReadCaps, open_grants, verify_key};
 use super::inbox::OpenedInbox;
 use super::session::{Session, Shared, Writer};
-use super::under_way::UnderWay;
 use crate::domain::{Epochs, IndexRecord, UserRecord};
 use parking_lot::{Mutex, RwLock};
 use sealdex_core::{ErrorCode, IndexId, PartitionId, Placement, UserId};
@@ -202,9 +201,9 @@ impl Custodian {
         })
     }
 
-    /// What every write of an index holds, if anything of it is kept.
-    pub(crate) fn writes(&self, index: IndexId) -> Option<UnderWay> {
-        Some(self.indexes.read().get(&index)?.shared.writes.clone())
+    /// What all sessions of an index share, if anything of it is kept.
+    pub(crate) fn under_way(&self, index: IndexId) -> Option<Shared> {
+        Some(self.indexes.read().get(&index)?.shared.clone())
     }
 
     /// Drops what is kept of a deleted index. Requests that hold it finish against shards that refuse them.
@@ -272,6 +271,7 @@ impl Custodian {
                 .collect(),
             models: shared.models,
             writes: shared.writes,
+            reads: shared.reads,
             first_upsert: shared.first_upsert,
             upkeep: shared.upkeep,
             fitness: shared.fitness,

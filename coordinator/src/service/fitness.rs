@@ -20,7 +20,16 @@ const STRAYED_ONE_IN: u64 = 20;
 /// Candidates that count.
 const CANDIDATES: usize = 4_096;
 /// Of so many candidates one may be dead before clusters are folded for it.
-const DEAD_ONE_IN: usize = 5;
+const DEAD_ONE_IN: usize = 10;
+
+/// What of a generation does not fit the index any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unfit {
+    /// Codes mislead queries.
+    Codes,
+    /// Too many items lie where no cluster is.
+    Clusters,
+}
 
 /// The queries of late, and the writes since the generation was learned or the process began.
 #[derive(Default)]
@@ -70,9 +79,12 @@ impl Fitness {
         self.misled >= MISLED_MIN && self.misled >= self.queries / ONE_IN
     }
 
-    /// Whether an index of so many items has to learn anew, for its queries' or its writes' sake.
-    pub(crate) fn is_unfit(&self, items: u64) -> bool {
-        self.is_misleading() || self.strays > items.max(self.written) / STRAYED_ONE_IN
+    /// What an index of so many items has to learn anew, for its queries' or its writes' sake.
+    pub(crate) fn unfit(&self, items: u64) -> Option<Unfit> {
+        if self.is_misleading() {
+            return Some(Unfit::Codes);
+        }
+        (self.strays > items.max(self.written) / STRAYED_ONE_IN).then_some(Unfit::Clusters)
     }
 }
 
@@ -98,13 +110,14 @@ mod tests {
     #[test]
     fn a_few_strays_are_chance() {
         let mut fitness = Fitness::default();
-        assert!(!fitness.is_unfit(0));
+        assert_eq!(fitness.unfit(0), None);
         fitness.note_written(50, 50);
-        assert!(!fitness.is_unfit(1_000));
+        assert_eq!(fitness.unfit(1_000), None);
         fitness.note_written(1, 1);
-        assert!(fitness.is_unfit(1_000) && !fitness.is_unfit(2_000));
+        assert_eq!(fitness.unfit(1_000), Some(Unfit::Clusters));
+        assert_eq!(fitness.unfit(2_000), None);
         fitness.note_written(5_000, 50);
-        assert!(!fitness.is_unfit(1_000), "items are written anew");
+        assert_eq!(fitness.unfit(1_000), None, "items are written anew");
     }
 
     #[test]
@@ -115,7 +128,7 @@ mod tests {
         fitness.note_candidates(1, 0);
         assert!(fitness.take_littered());
         assert!(!fitness.take_littered(), "told once");
-        fitness.note_candidates(CANDIDATES, CANDIDATES - CANDIDATES / 10);
+        fitness.note_candidates(CANDIDATES, CANDIDATES - CANDIDATES / 20);
         assert!(!fitness.take_littered());
     }
 

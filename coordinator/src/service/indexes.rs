@@ -50,6 +50,7 @@ impl Service {
                 trained: false,
                 clusters: u32::from(self.settings.partitions),
                 model: None,
+                former: Vec::new(),
             },
             building: None,
             retiring: Vec::new(),

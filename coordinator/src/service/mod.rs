@@ -26,6 +26,7 @@ mod promotion;
 mod query;
 mod requests;
 mod reseal;
+mod revision;
 mod rotation;
 mod session;
 mod startup;

@@ -33,6 +33,7 @@ impl Service {
         query: Query,
     ) -> Result<Vec<Vec<Hit>>, ServiceError> {
         let session = index.reader("query")?;
+        let _reading = session.reads.begin();
         check_limits(&query)?;
         let query = Arc::new(query);
         for attempt in 1..=ATTEMPTS_MAX {

@@ -80,6 +80,9 @@ impl Service {
                     .await?;
             }
         }
+        // Nobody seals those again.
+        self.drop_former_models(index, self.current_record(index)?)
+            .await?;
         Ok(())
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Session {
     /// Every write counts from its first append to its commit. A fold waits for those that began before it looks, so that a
     /// row which is not current afterwards is dead rather than about to be committed.
     pub(crate) writes: UnderWay,
+    /// Every query counts from before it reads which model to use until it has found what it looks for. Rows are taken out of a
+    /// cluster when nobody looks for them there alone.
+    pub(crate) reads: UnderWay,
     /// Serialises the first upsert, the one that fixes the dimension.
     pub(crate) first_upsert: Arc<tokio::sync::Mutex<()>>,
     pub(crate) upkeep: Arc<Mutex<Upkeep>>,
@@ -44,6 +47,7 @@ pub(crate) struct Session {
 pub(crate) struct Shared {
     pub(crate) models: Arc<Mutex<HashMap<Generation, Arc<LoadedModel>>>>,
     pub(crate) writes: UnderWay,
+    pub(crate) reads: UnderWay,
     pub(crate) first_upsert: Arc<tokio::sync::Mutex<()>>,
     pub(crate) upkeep: Arc<Mutex<Upkeep>>,
     pub(crate) fitness: Arc<Mutex<Fitness>>,
@@ -73,7 +77,7 @@ pub(crate) struct Upkeep {
 pub(crate) struct LoadedModel {
     pub(crate) reference: ModelRef,
     pub(crate) model: Model,
-    /// The label of each cluster, by number; those of strays come last.
+    /// The label of each cluster, by its place; those of strays, and then those that rows leave, come last.
     pub(crate) labels: Vec<ClusterLabel>,
     /// Items that the index had when a query counted them last; 0 if none has. Queries guess by it where to begin.
     pub(crate) counted: AtomicU64,
@@ -82,8 +86,9 @@ pub(crate) struct LoadedModel {
 impl LoadedModel {
     pub(crate) fn new(model: Model, reference: ModelRef, labels: &LabelKeys) -> Self {
         let generation = model.generation;
-        let labels = (0..model.stray_clusters().end)
-            .map(|n| labels.cluster(generation, ClusterNo(n)))
+        let labels = (0..model.all_clusters())
+            .map(|place| ClusterNo(model.number(ClusterNo(place))))
+            .map(|number| labels.cluster(generation, number))
             .collect();
         Self {
             reference,

@@ -1,8 +1,9 @@
 //! Training: learns a new generation from a sample, fills it with every item while queries and writes go on, and
 //! puts it in the place of the old one.
 
-use super::coded_rows::{CodedRows, NewRow};
+use super::coded_rows::CodedRows;
 use super::fitness::Fitness;
+use super::revision::Revised;
 use super::session::{LoadedModel, Session};
 use super::startup::training_of;
 use super::training_plan::{Lesson, TrainingPlan};
@@ -14,11 +15,10 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use sealdex_core::{IndexId, ItemLabel, PartitionId, limits};
 use sealdex_crypto::{Aad, RecordKind, random_16};
-use sealdex_index::dataplane::{Fetched, Fields, WalkReply, WalkRequest};
+use sealdex_index::dataplane::{Fields, WalkReply, WalkRequest};
 use sealdex_index::model::Model;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl Trainer {
         self.waiting.lock().queued.clone()
     }
 
-    fn filled(&self, items: usize) {
+    pub(super) fn filled(&self, items: usize) {
         let (done, total) = &mut self.waiting.lock().filled;
         *done += items as u64;
         // Items that were written meanwhile are gone through too.
@@ -207,11 +207,12 @@ impl Service {
             return Ok(None);
         };
         let items = self.count(index).await?;
-        let unfit = session.fitness.lock().is_unfit(items) && self.trainer.may_relearn(record.id, items);
+        let unfit = session.fitness.lock().unfit(items);
+        let unfit = unfit.filter(|_| self.trainer.may_relearn(record.id, items));
         let Some(lesson) = TrainingPlan::due(&record.active, &model.model, items, threshold, unfit) else {
             return Ok(None);
         };
-        if unfit {
+        if unfit.is_some() {
             self.trainer.relearns(record.id, items);
         }
         let (service, index) = (self.clone(), index.clone());
@@ -247,16 +248,42 @@ impl Service {
         let Some(plan) = TrainingPlan::new(&record, items, lesson, &request, &self.settings)? else {
             return Ok(TrainOutcome::Needless);
         };
-        self.check_room_to_train(&record).await?;
         let job = training_of(record.id);
         match self.catalog.claim_job(job).await {
             // It will serve as well.
             Err(CatalogError::JobTaken) => return Ok(TrainOutcome::UnderWay),
             claimed => claimed?,
         }
-        let trained = self.train_as_planned(index, &record, plan).await;
+        let trained = match plan.lesson {
+            Lesson::Revision => self.revise_or_train(index, &record, plan).await,
+            Lesson::Clusters | Lesson::Codes => self.train_as_planned(index, &record, plan).await,
+        };
         self.catalog.finish_job(job).await;
         trained.map(|()| TrainOutcome::Trained)
+    }
+
+    /// Revises the active generation; where its codes do not serve any more, learns everything.
+    async fn revise_or_train(
+        &self,
+        index: &OpenIndex,
+        record: &Arc<IndexRecord>,
+        plan: TrainingPlan,
+    ) -> Result<(), ServiceError> {
+        let items = plan.items;
+        match self.revise(index, record, plan).await? {
+            Revised::Done => {
+                *index.reader("train")?.fitness.lock() = Fitness::default();
+                Ok(())
+            }
+            Revised::Unserved => {
+                let record = self.current_record(index)?;
+                let request = TrainRequest::default();
+                match TrainingPlan::new(&record, items, Lesson::Clusters, &request, &self.settings)? {
+                    Some(plan) => self.train_as_planned(index, &record, plan).await,
+                    None => Ok(()),
+                }
+            }
+        }
     }
 
     async fn train_as_planned(
@@ -265,12 +292,14 @@ impl Service {
         record: &Arc<IndexRecord>,
         plan: TrainingPlan,
     ) -> Result<(), ServiceError> {
+        self.check_room_to_train(record).await?;
         let model = self.learn(index, record, plan).await?;
         let building = GenerationRecord {
             generation: model.generation,
             trained: model.trained,
             clusters: model.clusters(),
             model: Some(self.store_model(index, &model, random_16()).await?),
+            former: Vec::new(),
         };
         let outcome = self.replace_generation(index, record, building).await;
         let now = self.catalog.get(&record.name).filter(|now| now.id == record.id);
@@ -303,6 +332,17 @@ impl Service {
         record: &IndexRecord,
         plan: TrainingPlan,
     ) -> Result<Model, ServiceError> {
+        let sample = self.sample(index, record, &plan).await?;
+        self.training_cpu.run(move || plan.learn(sample)).await?
+    }
+
+    /// The vectors of a sample of the items, row-major.
+    pub(super) async fn sample(
+        &self,
+        index: &OpenIndex,
+        record: &IndexRecord,
+        plan: &TrainingPlan,
+    ) -> Result<Vec<f32>, ServiceError> {
         let mut sample = Vec::with_capacity(plan.sample_rows * plan.dimension.get());
         for partition in self.fanout.placement.partitions() {
             let of_partition = self.fanout.shards.count(partition, record.id).await?;
@@ -324,7 +364,7 @@ impl Service {
                 }
             }
         }
-        self.training_cpu.run(move || plan.learn(sample)).await?
+        Ok(sample)
     }
 
     /// Fills the new generation and puts it in the old one's place.
@@ -375,7 +415,10 @@ impl Service {
                 let model_here = model.clone();
                 gathered = self
                     .training_cpu
-                    .run(move || with_page(gathered, &model_here, page.items))
+                    .run(move || {
+                        gathered.extend_items(&model_here, page.items, |_| true);
+                        gathered
+                    })
                     .await?;
                 if gathered.code_bytes() >= FILL_CODE_BYTES {
                     self.append(index, model, std::mem::take(&mut gathered)).await?;
@@ -388,7 +431,8 @@ impl Service {
         self.append(index, model, gathered).await
     }
 
-    async fn append(
+    /// Writes encoded rows into their clusters.
+    pub(super) async fn append(
         &self,
         index: &OpenIndex,
         model: &Arc<LoadedModel>,
@@ -482,29 +526,4 @@ impl Service {
         try_join_all(puts).await?;
         Ok(ModelRef { id, pieces })
     }
-}
-
-fn with_page(
-    mut gathered: CodedRows<'static>,
-    model: &LoadedModel,
-    page: Vec<Fetched>,
-) -> CodedRows<'static> {
-    let mut vectors = Vec::with_capacity(page.len());
-    let mut rest = Vec::with_capacity(page.len());
-    for item in page {
-        vectors.push(item.vector.unwrap_or_default());
-        rest.push((item.label, item.op, item.metadata));
-    }
-    let rows = rest
-        .into_iter()
-        .zip(&vectors)
-        .map(|((label, op, metadata), vector)| NewRow {
-            label,
-            op,
-            vector,
-            metadata: Cow::Owned(metadata),
-        })
-        .collect();
-    gathered.extend(model, rows);
-    gathered
 }

@@ -1,11 +1,12 @@
 //! What a training will do, decided from the size of the index and the request; and the learning itself. No IO.
 
+use super::fitness::Unfit;
 use super::indexes::FIRST_GENERATION;
 use super::{ServiceError, Settings, TrainRequest};
 use crate::domain::{GenerationRecord, IndexRecord};
 use sealdex_core::{ClusterNo, Dimension, Generation, Metric, limits};
 use sealdex_index::kmeans;
-use sealdex_index::model::{Centroids, Model, Probing, Reach, default_clusters};
+use sealdex_index::model::{Centroids, Lineage, Model, Probing, Reach, Revision, Sample, default_clusters};
 use sealdex_index::quantiser::{Codec, Quantiser};
 
 /// Fewer items than this are looked through faster than clusters would be.
@@ -22,9 +23,12 @@ const ITERATIONS: usize = 12;
 const TOLERANCE: f64 = 1e-3;
 /// Queries held out of the sample to learn how many clusters to probe.
 const HELD_OUT_QUERIES: usize = 500;
-/// An index that has grown or shrunk by this much since its training wants another: twice or half as many clusters
-/// would suit it.
+/// An index that has grown or shrunk by this much since its training or last revision wants to learn everything: twice or
+/// half as many clusters would suit it, and next to none would stay.
 const CHANGE: u64 = 4;
+/// One that has changed by so many hundredths wants some of its clusters revised.
+const REVISION_GROWN: u64 = 150;
+const REVISION_SHRUNK: u64 = 67;
 /// Rows that an untrained generation takes middle and scale of its codes from.
 const CODES_SAMPLE_ROWS: usize = 4_096;
 
@@ -35,6 +39,8 @@ pub(crate) enum Lesson {
     Clusters,
     /// Codes for an untrained index, of which every query goes on looking at all items.
     Codes,
+    /// Those clusters of a trained index that do not suit it any more.
+    Revision,
 }
 
 /// A training to be done.
@@ -56,13 +62,13 @@ pub(crate) struct TrainingPlan {
 
 impl TrainingPlan {
     /// What an index of that size, whose active generation has this model, wants to learn, if anything. `unfit` says
-    /// that what is written and asked for of late is unlike what that generation was fitted to.
+    /// how what is written and asked for of late is unlike what that generation was fitted to.
     pub(crate) fn due(
         active: &GenerationRecord,
         model: &Model,
         items: u64,
         threshold: u64,
-        unfit: bool,
+        unfit: Option<Unfit>,
     ) -> Option<Lesson> {
         if items < ITEMS_MIN {
             return None;
@@ -72,16 +78,24 @@ impl TrainingPlan {
             let refitted = active.generation != FIRST_GENERATION;
             return match unfit {
                 _ if items > threshold => Some(Lesson::Clusters),
-                true if refitted => Some(Lesson::Clusters),
-                true => Some(Lesson::Codes),
-                false => None,
+                Some(_) if refitted => Some(Lesson::Clusters),
+                Some(_) => Some(Lesson::Codes),
+                None => None,
             };
         }
-        let changed = match model.probing.population() {
-            Some(then) => items / CHANGE >= then || items <= then / CHANGE,
-            None => default_clusters(items) >= 2 * active.clusters as usize,
+        let Some(then) = model.probing.population() else {
+            let outgrown = default_clusters(items) >= 2 * active.clusters as usize;
+            return (outgrown || unfit.is_some()).then_some(Lesson::Clusters);
         };
-        (changed || unfit).then_some(Lesson::Clusters)
+        let hundredths = items.saturating_mul(100) / then;
+        match unfit {
+            _ if items / CHANGE >= then || items <= then / CHANGE => Some(Lesson::Clusters),
+            Some(Unfit::Codes) => Some(Lesson::Clusters),
+            Some(Unfit::Clusters) => Some(Lesson::Revision),
+            // One stopped half way.
+            None if model.is_moving() => Some(Lesson::Revision),
+            None => (!(REVISION_SHRUNK..REVISION_GROWN).contains(&hundredths)).then_some(Lesson::Revision),
+        }
     }
 
     /// The plan for a request; `None` if the index is too small to gain from a training.
@@ -101,12 +115,12 @@ impl TrainingPlan {
         }
         let clusters = match lesson {
             Lesson::Clusters => request.n_lists.unwrap_or_else(|| default_clusters(items)),
-            Lesson::Codes => record.active.clusters as usize,
+            Lesson::Codes | Lesson::Revision => record.active.clusters as usize,
         };
         let memory_mib = request.max_memory_mib.unwrap_or(settings.training_memory_mib);
         let rows_in_memory = (memory_mib << 20) / (dimension.get() * size_of::<f32>() * SAMPLE_COPIES);
         let wanted = match lesson {
-            Lesson::Clusters => (clusters * SAMPLE_ROWS_PER_CLUSTER).max(SAMPLE_ROWS_MIN),
+            Lesson::Clusters | Lesson::Revision => (clusters * SAMPLE_ROWS_PER_CLUSTER).max(SAMPLE_ROWS_MIN),
             Lesson::Codes => CODES_SAMPLE_ROWS,
         };
         let sample_rows = wanted
@@ -147,7 +161,7 @@ impl TrainingPlan {
             ));
         }
         Ok(match self.lesson {
-            Lesson::Clusters => self.learn_clusters(sample),
+            Lesson::Clusters | Lesson::Revision => self.learn_clusters(sample),
             Lesson::Codes => Model::untrained(
                 self.generation,
                 self.metric,
@@ -156,6 +170,21 @@ impl TrainingPlan {
                 self.clusters as u32,
             ),
         })
+    }
+
+    /// What would suit the index better than `model`, by `sample` (row-major, original vectors). `None` if its codes do not
+    /// serve any more. Runs for seconds.
+    pub(crate) fn revise(self, model: &Model, sample: &[f32]) -> Option<Revision> {
+        let rows = sample.len() / self.dimension.get();
+        let sample = Sample {
+            rows: &model.quantiser.prepare_all(sample),
+            queries: &held_out(rows),
+            population: self.items,
+        };
+        let revision = model.revision(&sample, self.recall_target);
+        let serves =
+            model.quantiser.codec() != Codec::Pq4 || revision.learned.recall[0] >= self.recall_target;
+        serves.then_some(revision)
     }
 
     fn learn_clusters(self, sample: Vec<f32>) -> Model {
@@ -183,11 +212,11 @@ impl TrainingPlan {
             probing: Probing::everywhere(centroids.len()),
             centroids,
             reach: Reach::unlimited(),
+            lineage: Lineage::default(),
         };
         let nearest = model.nearest(&prepared);
         let assignments: Vec<ClusterNo> = nearest.iter().map(|(cluster, _)| *cluster).collect();
-        let step = (rows / HELD_OUT_QUERIES).max(1);
-        let queries: Vec<u32> = (0..rows as u32).step_by(step).take(HELD_OUT_QUERIES).collect();
+        let queries = held_out(rows);
         let learn = |model: &Model| {
             Probing::learn(
                 model,
@@ -216,6 +245,12 @@ impl TrainingPlan {
         model.reach = Reach::learn(&nearest, model.centroids.len());
         model
     }
+}
+
+/// Which rows of a sample serve as queries.
+fn held_out(rows: usize) -> Vec<u32> {
+    let step = (rows / HELD_OUT_QUERIES).max(1);
+    (0..rows as u32).step_by(step).take(HELD_OUT_QUERIES).collect()
 }
 
 fn check(request: &TrainRequest, items: u64) -> Result<(), ServiceError> {
@@ -272,12 +307,13 @@ mod tests {
         model
     }
 
-    fn due(model: &Model, items: u64, unfit: bool) -> Option<Lesson> {
+    fn due(model: &Model, items: u64, unfit: Option<Unfit>) -> Option<Lesson> {
         let active = GenerationRecord {
             generation: model.generation,
             trained: model.trained,
             clusters: model.clusters(),
             model: None,
+            former: Vec::new(),
         };
         TrainingPlan::due(&active, model, items, THRESHOLD, unfit)
     }
@@ -285,30 +321,36 @@ mod tests {
     #[test]
     fn an_untrained_index_wants_clusters_when_it_is_large() {
         let model = model(0, false, 1);
-        assert_eq!(due(&model, THRESHOLD, false), None);
-        assert_eq!(due(&model, THRESHOLD + 1, false), Some(Lesson::Clusters));
+        assert_eq!(due(&model, THRESHOLD, None), None);
+        assert_eq!(due(&model, THRESHOLD + 1, None), Some(Lesson::Clusters));
     }
 
     #[test]
     fn an_untrained_index_that_misleads_wants_codes_first_and_then_clusters() {
-        assert_eq!(due(&model(0, false, 1), 3_000, true), Some(Lesson::Codes));
-        assert_eq!(due(&model(0, false, 2), 3_000, true), Some(Lesson::Clusters));
-        assert_eq!(due(&model(0, false, 1), 100, true), None, "too few to gain");
+        let misled = Some(Unfit::Codes);
+        assert_eq!(due(&model(0, false, 1), 3_000, misled), Some(Lesson::Codes));
+        assert_eq!(due(&model(0, false, 2), 3_000, misled), Some(Lesson::Clusters));
+        assert_eq!(due(&model(0, false, 1), 100, misled), None, "too few to gain");
     }
 
     #[test]
-    fn a_trained_index_wants_another_training_when_it_has_grown_or_shrunk() {
+    fn a_trained_index_wants_a_revision_when_it_has_changed_and_a_training_when_it_has_by_much() {
         let model = model(10_000, true, 2);
         for (items, lesson) in [
             (10_000, None),
-            (39_999, None),
+            (14_999, None),
+            (15_000, Some(Lesson::Revision)),
+            (39_999, Some(Lesson::Revision)),
             (40_000, Some(Lesson::Clusters)),
-            (2_501, None),
+            (6_700, None),
+            (6_699, Some(Lesson::Revision)),
+            (2_501, Some(Lesson::Revision)),
             (2_500, Some(Lesson::Clusters)),
             (100, None),
         ] {
-            assert_eq!(due(&model, items, false), lesson, "{items}");
+            assert_eq!(due(&model, items, None), lesson, "{items}");
         }
-        assert_eq!(due(&model, 10_000, true), Some(Lesson::Clusters));
+        assert_eq!(due(&model, 10_000, Some(Unfit::Codes)), Some(Lesson::Clusters));
+        assert_eq!(due(&model, 10_000, Some(Unfit::Clusters)), Some(Lesson::Revision));
     }
 }

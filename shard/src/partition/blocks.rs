@@ -78,7 +78,7 @@ pub(super) fn replace(
     Ok(Applied::default())
 }
 
-/// Stores pieces of a generation's model, unless it is retired.
+/// Stores pieces of a generation's model, unless it is retired. An empty one removes what is there.
 pub(super) fn put_blobs(
     changes: &mut Changes<'_>,
     index: IndexId,
@@ -96,9 +96,11 @@ pub(super) fn put_blobs(
         .collect::<Result<Vec<_>, _>>()?;
     let keys = changes.keys(index);
     for (label, blob) in labels.iter().zip(&command.blobs) {
-        changes
-            .batch
-            .put(Family::Blobs, &keys.blob(generation, label), &blob.sealed);
+        let key = keys.blob(generation, label);
+        match blob.sealed.is_empty() {
+            true => changes.batch.delete(Family::Blobs, &key),
+            false => changes.batch.put(Family::Blobs, &key, &blob.sealed),
+        }
     }
     Ok(Applied::default())
 }

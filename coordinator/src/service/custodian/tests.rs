@@ -40,6 +40,7 @@ fn catalog() -> (Catalog, UserToken) {
             trained: false,
             clusters: 2,
             model: None,
+            former: Vec::new(),
         },
         building: None,
         retiring: vec![],

@@ -238,11 +238,19 @@ fn delete(index: u64, labels: &[u8]) -> wire::Entry {
 }
 
 fn put_blobs(index: u64, generation: u32, labels: &[u8]) -> wire::Entry {
+    put_blobs_of(index, generation, labels, |l| vec![b'b', l])
+}
+
+fn remove_blobs(index: u64, generation: u32, labels: &[u8]) -> wire::Entry {
+    put_blobs_of(index, generation, labels, |_| Vec::new())
+}
+
+fn put_blobs_of(index: u64, generation: u32, labels: &[u8], sealed: impl Fn(u8) -> Vec<u8>) -> wire::Entry {
     let blobs = labels
         .iter()
         .map(|l| wire::Blob {
             label: label(*l),
-            sealed: vec![b'b', *l].into(),
+            sealed: sealed(*l).into(),
         })
         .collect();
     entry(index, Command::PutBlobs(wire::PutBlobs { generation, blobs }))

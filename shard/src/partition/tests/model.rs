@@ -34,6 +34,10 @@ enum Step {
         generation: u32,
         labels: Vec<u8>,
     },
+    RemoveBlobs {
+        generation: u32,
+        labels: Vec<u8>,
+    },
     Pin(u32),
     DropKeys(u32),
     /// Items, as (label, op).
@@ -88,6 +92,8 @@ fn steps() -> impl Strategy<Value = (u64, Step)> {
         3 => prop::collection::vec(0u8..6, 0..4).prop_map(Step::Delete),
         2 => (generation(), prop::collection::vec(0u8..4, 0..3))
             .prop_map(|(generation, labels)| Step::PutBlobs { generation, labels }),
+        1 => (generation(), prop::collection::vec(0u8..4, 0..3))
+            .prop_map(|(generation, labels)| Step::RemoveBlobs { generation, labels }),
         2 => (1u32..4).prop_map(Step::Pin),
         1 => (1u32..4).prop_map(Step::DropKeys),
         4 => prop::collection::vec((0u8..6, 0u8..5), 0..6).prop_map(Step::Reseal),
@@ -122,6 +128,7 @@ fn to_entry(index: u64, step: &Step) -> wire::Entry {
         Step::Promote(items) => promote(index, items.iter().map(NewItem::to_wire).collect()),
         Step::Delete(labels) => delete(index, labels),
         Step::PutBlobs { generation, labels } => put_blobs(index, *generation, labels),
+        Step::RemoveBlobs { generation, labels } => remove_blobs(index, *generation, labels),
         Step::Pin(epoch) => pin(index, *epoch),
         Step::DropKeys(epoch) => drop_keys(index, *epoch),
         Step::Reseal(items) => reseal(index, items),
@@ -200,6 +207,15 @@ impl Model {
                 state
                     .blobs
                     .extend(labels.iter().map(|label| (*generation, *label)));
+                Ok(Applied::default())
+            }
+            Step::RemoveBlobs { generation, labels } => {
+                if state.is_retired(*generation) {
+                    return Err(ShardError::StaleGeneration);
+                }
+                state
+                    .blobs
+                    .retain(|(of, label)| of != generation || !labels.contains(label));
                 Ok(Applied::default())
             }
             Step::Pin(epoch) => state.pin(*epoch),
