@@ -134,6 +134,7 @@ async fn serve(args: &ShardArgs, readiness: Readiness, stop: Stop) -> Result<(),
     node.relinquish().await;
     // Whoever asks here meanwhile is told who leads now, and asks there the next time.
     sleep(LEADERS_TOLD).await;
+    node.leave();
     port.stop().await?;
     renewing.abort();
     reporting.abort();

@@ -142,8 +142,8 @@ impl<S: StateMachine> Group<S> {
             .client_write_ff(Command(payload), Some(waiter))
             .await
             .map_err(|_| ProposeError::Stopped)?;
-        let outcome = tokio::time::timeout(replica.timing.patience, outcome).await;
-        let reply = reply_of(outcome.map_err(|_| ProposeError::Unknown)?)?;
+        let outcome = self.unless_leaving(outcome).await;
+        let reply = reply_of(outcome.ok_or(ProposeError::Unknown)?)?;
         Ok(reply
             .take()
             .expect("the state machine of this group replies with this type"))
@@ -172,8 +172,9 @@ impl<S: StateMachine> Group<S> {
                 metrics.changed().await.map_err(|_| ReadError::Stopped)?;
             }
         };
-        let begun = tokio::time::timeout(self.replica.timing.patience, begun).await;
-        begun.unwrap_or(Err(ReadError::Unknown))
+        self.unless_leaving(begun)
+            .await
+            .unwrap_or_else(|| Err(self.unread()))
     }
 
     /// Waits until everything that was acknowledged before this call is applied here, on the leader. What is read then is
@@ -226,12 +227,38 @@ impl<S: StateMachine> Group<S> {
     /// Waits until the entry at `index` is applied here.
     pub async fn wait_applied(&self, index: LogIndex) -> Result<(), ReadError> {
         let mut applied = self.replica.progress.applied.subscribe();
-        let reached = applied.wait_for(|end| *end > index.0);
-        let waited = tokio::time::timeout(self.replica.timing.patience, reached).await;
+        let reached = async { applied.wait_for(|end| *end > index.0).await.map(drop) };
+        let waited = self.unless_leaving(reached).await;
         waited
-            .map_err(|_| ReadError::Unknown)?
-            .map(|_| ())
+            .ok_or_else(|| self.unread())?
             .map_err(|_| ReadError::Stopped)
+    }
+
+    /// From here on nobody who asks this node waits for what the others would have to tell it: they are about to lose sight of it.
+    /// To be called before a planned stop, when leadership was handed over.
+    pub fn leave(&self) {
+        self.replica.leaving.send_replace(true);
+    }
+
+    /// What `waited` gives; `None` if it takes too long, or this node leaves meanwhile.
+    async fn unless_leaving<T>(&self, waited: impl Future<Output = T>) -> Option<T> {
+        let mut leaving = self.replica.leaving.subscribe();
+        let waited = tokio::time::timeout(self.replica.timing.patience, waited);
+        tokio::select! {
+            biased;
+            waited = waited => waited.ok(),
+            _ = leaving.wait_for(|leaving| *leaving) => None,
+        }
+    }
+
+    /// Why a read came to nothing: somebody else is to be asked if this node leaves.
+    fn unread(&self) -> ReadError {
+        match *self.replica.leaving.borrow() {
+            true => ReadError::NotLeader {
+                leader: self.leader().filter(|leader| *leader != self.replica.node),
+            },
+            false => ReadError::Unknown,
+        }
     }
 
     /// Who leads, as far as is known here.

@@ -24,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{RwLock, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 /// Bytes of payload that may wait in one group's queue, in KiB: two of the largest request bodies.
@@ -50,6 +50,8 @@ pub(crate) struct Replica {
     /// Read by proposals and reads that are under way, written by who hands leadership over: what comes meanwhile waits and is then told
     /// who leads, what was there before has ended.
     pub(crate) handover: Arc<RwLock<()>>,
+    /// Set once this node is about to be out of the others' reach.
+    pub(crate) leaving: watch::Sender<bool>,
     machine: Machine,
     log: LogStore,
     reader: LogReader,
@@ -115,6 +117,7 @@ impl Replica {
             room: Arc::new(Semaphore::new(QUEUED_KIB_MAX as usize)),
             turns: Arc::new(Semaphore::new(PROPOSALS_MAX)),
             handover: Arc::default(),
+            leaving: watch::Sender::new(false),
             machine: parts.machine,
             log: parts.log,
             reader,

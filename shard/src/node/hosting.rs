@@ -92,6 +92,15 @@ impl Node {
         .await;
     }
 
+    /// Whoever waits here for what other nodes would have to tell this one is sent to another: before the port is closed by which they do.
+    pub fn leave(&self) {
+        for partition in self.hosted() {
+            if let Ok(group) = self.group(partition) {
+                group.leave();
+            }
+        }
+    }
+
     async fn relinquish_one(&self, partition: PartitionId) {
         if let Ok(group) = self.group(partition)
             && let Err(error) = group.relinquish().await
