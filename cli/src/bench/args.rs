@@ -154,6 +154,10 @@ pub(crate) struct BenchArgs {
         default_value = "1,8"
     )]
     pub(super) clients: Vec<usize>,
+    /// Also ask at these steady rates, in queries per second, whether those before are answered or not: latencies then
+    /// count from when a query was due.
+    #[arg(long, value_delimiter = ',', help_heading = "Measuring")]
+    pub(super) rates: Vec<f64>,
     /// Query routes to sweep.
     #[arg(
         long,
@@ -288,6 +292,12 @@ impl BenchArgs {
     /// Refuses a recall that nothing has, and what would be searched or drawn without queries.
     fn check_recall(&self) -> Result<(), BenchError> {
         let refuse = |name, problem: String| Err(BenchError::Argument { name, problem });
+        if let Some(rate) = self.rates.iter().find(|rate| !(**rate > 0.0 && **rate < 1e6)) {
+            return refuse(
+                "--rates",
+                format!("must be above 0 and below a million, not {rate}"),
+            );
+        }
         if let Some(target) = self.target_recall
             && !(target > 0.0 && target <= 1.0)
         {
@@ -297,6 +307,7 @@ impl BenchArgs {
         let asked = [
             ("--target-recall", self.target_recall.is_some()),
             ("--plot", self.plot.is_some()),
+            ("--rates", !self.rates.is_empty()),
         ];
         match asked.iter().find(|(_, asked)| *asked) {
             Some((name, _)) if !self.wants(Part::Query) => {
@@ -494,6 +505,9 @@ mod tests {
             "--generate clustered:18446744073709551615x16384",
             "--generate clustered:99999999999999x128",
             "--holdout 99999999999999999",
+            "--rates 0",
+            "--rates 100,NaN",
+            "--rates 100 --parts ingest",
             "--target-recall 0",
             "--target-recall 95",
             "--target-recall NaN",

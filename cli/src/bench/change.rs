@@ -190,6 +190,7 @@ impl Life {
         let case = Case {
             kind: PointKind::Change,
             clients: 1,
+            rate: None,
             ask,
             asked,
         };

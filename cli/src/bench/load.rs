@@ -1,10 +1,11 @@
-//! A closed loop: each of some clients sends its next request when the last one is answered. Answers are kept as
-//! they came and read after the clock has stopped.
+//! A closed loop: each of some clients sends its next request when the last one is answered. Or an open one: requests
+//! are due at a steady rate, whether those before are answered or not, and what waits for a client waits for its answer
+//! too (no coordinated omission, as Tene calls it). Answers are kept as they came and read after the clock has stopped.
 
 use crate::client::{ClientError, Connection, Endpoint};
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -27,6 +28,8 @@ pub(super) struct Load {
     /// Sent in order, over and over.
     pub(super) bodies: Vec<Bytes>,
     pub(super) clients: usize,
+    /// Requests that are due per second; as many as are answered if `None`.
+    pub(super) rate: Option<f64>,
     /// The least and the greatest duration; in between the load ends when every body was sent.
     pub(super) span: (Duration, Duration),
 }
@@ -53,6 +56,7 @@ impl Load {
             load: self,
             next: AtomicUsize::new(0),
             start,
+            began: OnceLock::new(),
         });
         let mut running = JoinSet::new();
         for number in 0..clients {
@@ -70,6 +74,8 @@ struct Shared {
     load: Load,
     next: AtomicUsize,
     start: Barrier,
+    /// When the first request was due.
+    began: OnceLock<Instant>,
 }
 
 struct Tally {
@@ -85,7 +91,7 @@ impl Shared {
         let mut connection = Connection::new(&self.load.endpoint, self.load.timeout);
         self.warm_up(&mut connection, number).await?;
         self.start.wait().await;
-        let started = Instant::now();
+        let started = *self.began.get_or_init(Instant::now);
         let mut tally = Tally {
             started,
             ended: started,
@@ -96,7 +102,7 @@ impl Shared {
         let bodies = &self.load.bodies;
         loop {
             let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            let sent = Instant::now();
+            let sent = self.due(started, turn).await;
             if self.is_over(sent - started, turn) {
                 return Ok(tally);
             }
@@ -118,6 +124,20 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Waits until a request is due, and tells from when its latency counts: from when it was due if nobody was free to
+    /// send it, else from now, because timers are late.
+    async fn due(&self, started: Instant, turn: usize) -> Instant {
+        let Some(rate) = self.load.rate else {
+            return Instant::now();
+        };
+        let due = started + Duration::from_secs_f64(turn as f64 / rate);
+        if due <= Instant::now() {
+            return due;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        Instant::now()
     }
 
     fn is_over(&self, elapsed: Duration, turn: usize) -> bool {
@@ -210,6 +230,7 @@ mod tests {
                 .map(|number| Bytes::from(format!("{{\"n\":{number}}}")))
                 .collect(),
             clients,
+            rate: None,
             span: (Duration::from_millis(least), Duration::from_millis(greatest)),
         }
     }
@@ -237,6 +258,29 @@ mod tests {
         assert!(outcome.latencies.iter().all(|latency| *latency >= pause));
         let outcome = load(echo(pause, "200 OK").await, 1, 50, 50).run().await.unwrap();
         assert!(outcome.answers.iter().any(Option::is_none) && outcome.elapsed < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn requests_are_due_at_a_rate_and_wait_for_who_is_too_slow() {
+        let quick = Load {
+            rate: Some(200.0),
+            ..load(echo(Duration::ZERO, "200 OK").await, 4, 500, 60_000)
+        };
+        let outcome = quick.run().await.unwrap();
+        assert!(
+            (80..=110).contains(&outcome.latencies.len()),
+            "{}",
+            outcome.latencies.len()
+        );
+        // One client, who is busy for twice as long as there is between two requests: each waits longer than the one before.
+        let pause = Duration::from_millis(20);
+        let slow = Load {
+            rate: Some(100.0),
+            ..load(echo(pause, "200 OK").await, 1, 400, 60_000)
+        };
+        let outcome = slow.run().await.unwrap();
+        let last = outcome.latencies.last().unwrap();
+        assert!(*last >= 5 * pause, "the last waited for {last:?}");
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ use super::truth::Neighbour;
 use crate::progress;
 use std::time::Duration;
 
+/// Connections of those who ask at a steady rate: a query that finds none free waits for one.
+const PACED_CLIENTS: usize = 64;
+
 /// Queries of the untrained index, by one client with the server's own settings.
 pub(super) async fn untrained(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
     let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
@@ -39,6 +42,19 @@ pub(super) async fn sweep(bench: &Bench, report: &mut Report) -> Result<(), Benc
                 report.points.push(case.measure(bench).await?);
             }
         }
+    }
+    Ok(())
+}
+
+/// Queries at each steady rate asked for, with the server's own settings.
+pub(super) async fn paced(bench: &Bench, report: &mut Report) -> Result<(), BenchError> {
+    for rate in &bench.args.rates {
+        let ask = bench.ask(bench.args.wire[0], Setting::Auto, Setting::Auto);
+        let case = Case {
+            rate: Some(*rate),
+            ..Case::plain(bench, PointKind::Paced, PACED_CLIENTS, ask)
+        };
+        report.points.push(case.measure(bench).await?);
     }
     Ok(())
 }
@@ -88,6 +104,8 @@ pub(super) async fn filters(bench: &Bench, report: &mut Report) -> Result<(), Be
 pub(super) struct Case<'a> {
     pub(super) kind: PointKind,
     pub(super) clients: usize,
+    /// Requests that are due per second, if that is fixed.
+    pub(super) rate: Option<f64>,
     pub(super) ask: Ask,
     pub(super) asked: Asked<'a>,
 }
@@ -115,6 +133,7 @@ impl<'a> Case<'a> {
         Self {
             kind,
             clients,
+            rate: None,
             ask,
             asked,
         }
@@ -138,6 +157,7 @@ impl<'a> Case<'a> {
             path: self.ask.path(),
             bodies: self.ask.bodies(&bench.index, self.asked.queries),
             clients: self.clients,
+            rate: self.rate,
             span,
         };
         let processors = bench.watch.processors();
@@ -150,6 +170,7 @@ impl<'a> Case<'a> {
             part: self.kind,
             wire: self.ask.wire,
             clients: self.clients,
+            rate: self.rate,
             per_request: self.ask.per_request,
             filter: self.asked.filter.map(str::to_owned),
             n_probes: self.ask.n_probes,

@@ -111,6 +111,9 @@ pub(super) struct Point {
     pub(super) part: PointKind,
     pub(super) wire: Wire,
     pub(super) clients: usize,
+    /// Queries that were due per second, if that was fixed.
+    #[serde(default)]
+    pub(super) rate: Option<f64>,
     /// Queries per request.
     pub(super) per_request: usize,
     pub(super) filter: Option<String>,
@@ -140,6 +143,8 @@ pub(super) enum PointKind {
     Matched,
     /// Many queries per request.
     Batch,
+    /// Asked at a steady rate.
+    Paced,
     /// With a filter.
     Filter,
     /// The readers of the part mixed, alone.

@@ -182,6 +182,7 @@ async fn measure(bench: &Arc<Bench>, report: &mut Report) -> Result<(), BenchErr
             Some(target) => tuning::at_target(bench, target, report).await?,
             None => query::sweep(bench, report).await?,
         }
+        query::paced(bench, report).await?;
     }
     if bench.args.wants(Part::Batch) {
         query::batches(bench, report).await?;

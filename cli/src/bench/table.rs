@@ -135,7 +135,7 @@ fn points(points: &[Point], k: u64) -> String {
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(points.iter().map(|point| {
         [
-            format!("{:?}", point.part).to_lowercase(),
+            part(point),
             point.wire.to_string(),
             point.clients.to_string(),
             point.per_request.to_string(),
@@ -209,6 +209,15 @@ fn targets(report: &Report) -> Vec<String> {
     let points = report.points.iter();
     let matched = points.filter(|point| point.part == PointKind::Matched);
     matched.map(line).collect()
+}
+
+/// What a point is a part of, and how often it asked where that was fixed.
+fn part(point: &Point) -> String {
+    let name = format!("{:?}", point.part).to_lowercase();
+    match point.rate {
+        Some(rate) => format!("{name} {}/s", number(rate)),
+        None => name,
+    }
 }
 
 /// Who asks, and by which route.
