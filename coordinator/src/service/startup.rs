@@ -2,7 +2,7 @@
 
 use super::KeyCache;
 use super::ServiceError;
-use super::cpu::Cpu;
+use super::cpu::{Cpu, Urgency};
 use super::custodian::Custodian;
 use super::fanout::Fanout;
 use super::maintenance::Maintenance;
@@ -80,8 +80,8 @@ pub struct Service {
     pub(crate) catalog: Arc<CatalogHandle>,
     pub(crate) fanout: Fanout,
     pub(crate) cpu: Cpu,
-    /// Apart from `cpu`: the operating system shares the cores between the two, so that a training never keeps a
-    /// query waiting for a whole round of k-means.
+    /// Apart from `cpu`: the operating system shares the cores between the two, and gives this one little of them where
+    /// others want them, so that a training never keeps a query waiting for a whole round of k-means.
     pub(crate) training_cpu: Cpu,
     pub(crate) custodian: Custodian,
     /// Index keys that providers unwrapped, for a short time.
@@ -110,10 +110,12 @@ impl Service {
         key_ring: Arc<KeyRing>,
     ) -> Result<Arc<Self>, ServiceError> {
         let placement = Arc::new(Placement::new(settings.partitions));
-        let cpu = Cpu::new(Queue::Compute, settings.compute_threads, settings.compute_queue)
-            .map_err(|e| ServiceError::internal(e.to_string()))?;
-        let training_cpu = Cpu::new(Queue::Training, settings.compute_threads, TRAINING_QUEUE)
-            .map_err(|e| ServiceError::internal(e.to_string()))?;
+        let pool = |name, queue, urgency| {
+            Cpu::new(name, settings.compute_threads, queue, urgency)
+                .map_err(|e| ServiceError::internal(e.to_string()))
+        };
+        let cpu = pool(Queue::Compute, settings.compute_queue, Urgency::Asked)?;
+        let training_cpu = pool(Queue::Training, TRAINING_QUEUE, Urgency::Behind)?;
         let custodian = Custodian::new(&placement, settings.key_idle);
         let fanout = Fanout {
             shards,

@@ -32,6 +32,9 @@ const FILL_CODE_BYTES: usize = 128 << 20;
 const RELEARN_PAUSE: Duration = Duration::from_secs(3_600);
 const RELEARN_CHANGE: u64 = 4;
 
+/// How long an index whose training failed is left alone: every write would begin another.
+const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
 /// Who is being trained. One training runs at a time; the others wait in the order they came.
 #[derive(Default)]
 pub(crate) struct Trainer {
@@ -39,6 +42,8 @@ pub(crate) struct Trainer {
     waiting: Mutex<Waiting>,
     /// Of indexes that were learned anew because they did not fit: when, and how many items there were.
     relearned: Mutex<HashMap<IndexId, (Instant, u64)>>,
+    /// Of indexes whose training by itself failed: when.
+    failed: Mutex<HashMap<IndexId, Instant>>,
 }
 
 #[derive(Default)]
@@ -92,6 +97,16 @@ impl Trainer {
         self.relearned.lock().get(&index).is_none_or(|(when, then)| {
             items.abs_diff(*then) >= then / RELEARN_CHANGE || when.elapsed() >= RELEARN_PAUSE
         })
+    }
+
+    fn has_failed(&self, index: IndexId) {
+        self.failed.lock().insert(index, Instant::now());
+    }
+
+    fn failed_lately(&self, index: IndexId) -> bool {
+        let mut failed = self.failed.lock();
+        failed.retain(|_, when| when.elapsed() < FAILURE_PAUSE);
+        failed.contains_key(&index)
     }
 
     fn relearns(&self, index: IndexId, items: u64) {
@@ -199,7 +214,10 @@ impl Service {
             return Ok(None);
         };
         let record = self.current_record(index)?;
-        if record.building.is_some() || self.trainer.is_waiting(&record.name) {
+        if record.building.is_some()
+            || self.trainer.is_waiting(&record.name)
+            || self.trainer.failed_lately(record.id)
+        {
             return Ok(None);
         }
         let session = index.reader("train")?;
@@ -221,6 +239,7 @@ impl Service {
                 .train_in_turn(&index, lesson, TrainRequest::default())
                 .await;
             if let Err(error) = trained {
+                service.trainer.has_failed(index.record.id);
                 tracing::warn!(code = ?error.code(), context = error.context(), "automatic training failed");
             }
         });
