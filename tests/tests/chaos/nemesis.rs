@@ -126,7 +126,9 @@ impl Nemesis {
                     self.overseer.decommission(guest.name())?;
                     guest.stop()?;
                 }
-                Guest::go(&guest)
+                Guest::go(&guest)?;
+                // The next fault may take another disk.
+                self.overseer.wait_until_missed(guest.name())
             }
         }
     }

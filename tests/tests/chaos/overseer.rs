@@ -51,6 +51,17 @@ impl Overseer {
         })
     }
 
+    /// Waits until a node that is gone without a word is taken for lost: until then everything looks whole.
+    pub(crate) fn wait_until_missed(&self, node: &str) -> Done {
+        self.wait("a node that is gone is missed", || {
+            let states = self.states_of(node)?;
+            let is_missed = states
+                .iter()
+                .all(|state| ["lost", "replaced", "decommissioned"].contains(&state.as_str()));
+            is_missed.then_some(()).ok_or(format!("{node}: {states:?}"))
+        })
+    }
+
     /// The states of all nodes that ever had this name.
     fn states_of(&self, node: &str) -> Result<Vec<String>, String> {
         let answer = self.ask(Method::GET, "nodes?limit=256")?;
