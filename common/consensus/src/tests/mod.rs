@@ -4,6 +4,7 @@
 mod crashes;
 mod deployment;
 mod groups;
+mod leaving;
 mod ledger;
 mod net;
 mod rng;
