@@ -30,6 +30,7 @@ mod revision;
 mod rotation;
 mod session;
 mod startup;
+mod trainer;
 mod training;
 mod training_plan;
 mod under_way;

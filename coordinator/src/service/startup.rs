@@ -8,7 +8,7 @@ use super::fanout::Fanout;
 use super::maintenance::Maintenance;
 use super::promotion::Promoter;
 use super::rotation::Rotations;
-use super::training::Trainer;
+use super::trainer::Trainer;
 use crate::adapters::kms::KeyRing;
 use crate::adapters::{CatalogError, CatalogHandle};
 use crate::auth::Attempts;

@@ -12,141 +12,19 @@ use crate::adapters::CatalogError;
 use crate::auth::Caller;
 use crate::domain::{Command, GenerationRecord, IndexRecord, ModelRef};
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
-use sealdex_core::{IndexId, ItemLabel, PartitionId, limits};
+use sealdex_core::{ItemLabel, PartitionId, limits};
 use sealdex_crypto::{Aad, RecordKind, random_16};
 use sealdex_index::dataplane::{Fields, WalkReply, WalkRequest};
 use sealdex_index::model::Model;
 use sealdex_proto::ENTRY_VERSION;
 use sealdex_proto::partition::{Blob, Entry, PutBlobs, entry};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Items that are read, assigned and encoded at a time, if they are small.
 const FILL_PAGE: usize = 4096;
 /// Codes that are gathered before they are written as blocks, so that blocks are well filled.
 const FILL_CODE_BYTES: usize = 128 << 20;
-
-/// A generation that does not fit is learned anew once in this time, unless this part of the items came or went.
-const RELEARN_PAUSE: Duration = Duration::from_secs(3_600);
-const RELEARN_CHANGE: u64 = 4;
-
-/// How long an index whose training failed is left alone: every write would begin another.
-const FAILURE_PAUSE: Duration = Duration::from_secs(10);
-
-/// Who is being trained. One training runs at a time; the others wait in the order they came.
-#[derive(Default)]
-pub(crate) struct Trainer {
-    turn: tokio::sync::Mutex<()>,
-    waiting: Mutex<Waiting>,
-    /// Of indexes that were learned anew because they did not fit: when, and how many items there were.
-    relearned: Mutex<HashMap<IndexId, (Instant, u64)>>,
-    /// Of indexes whose training by itself failed: when.
-    failed: Mutex<HashMap<IndexId, Instant>>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    current: Option<String>,
-    /// Of the current one: items that have a row in the new generation, and items there were at its beginning.
-    filled: (u64, u64),
-    queued: Vec<String>,
-}
-
-/// A place in the queue, given up when dropped.
-struct Place<'a> {
-    trainer: &'a Trainer,
-    name: &'a str,
-}
-
-impl Trainer {
-    fn queue<'a>(&'a self, name: &'a str) -> Place<'a> {
-        self.waiting.lock().queued.push(name.to_owned());
-        Place { trainer: self, name }
-    }
-
-    /// Which index is being trained, with the items that are done and all there are.
-    pub(super) fn current(&self) -> Option<(String, (u64, u64))> {
-        let waiting = self.waiting.lock();
-        Some((waiting.current.clone()?, waiting.filled))
-    }
-
-    /// Which indexes wait for their training.
-    pub(super) fn queued(&self) -> Vec<String> {
-        self.waiting.lock().queued.clone()
-    }
-
-    pub(super) fn filled(&self, items: usize) {
-        let (done, total) = &mut self.waiting.lock().filled;
-        *done += items as u64;
-        // Items that were written meanwhile are gone through too.
-        *total = (*done).max(*total);
-    }
-
-    /// Whether somebody trains the index of that name, or is about to.
-    pub(super) fn is_waiting(&self, name: &str) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.current.as_deref() == Some(name) || waiting.queued.iter().any(|queued| queued == name)
-    }
-}
-
-impl Trainer {
-    /// Whether what does not fit may be learned again: not over and over for items that nothing learned serves.
-    fn may_relearn(&self, index: IndexId, items: u64) -> bool {
-        self.relearned.lock().get(&index).is_none_or(|(when, then)| {
-            items.abs_diff(*then) >= then / RELEARN_CHANGE || when.elapsed() >= RELEARN_PAUSE
-        })
-    }
-
-    fn has_failed(&self, index: IndexId) {
-        self.failed.lock().insert(index, Instant::now());
-    }
-
-    fn failed_lately(&self, index: IndexId) -> bool {
-        let mut failed = self.failed.lock();
-        failed.retain(|_, when| when.elapsed() < FAILURE_PAUSE);
-        failed.contains_key(&index)
-    }
-
-    fn relearns(&self, index: IndexId, items: u64) {
-        let mut relearned = self.relearned.lock();
-        relearned.retain(|_, (when, _)| when.elapsed() < RELEARN_PAUSE);
-        relearned.insert(index, (Instant::now(), items));
-    }
-}
-
-impl Place<'_> {
-    fn begin(&self) {
-        let mut waiting = self.trainer.waiting.lock();
-        waiting.leave_queue(self.name);
-        waiting.current = Some(self.name.to_owned());
-        waiting.filled = (0, 0);
-    }
-
-    fn expect(&self, items: u64) {
-        self.trainer.waiting.lock().filled.1 = items;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.trainer.waiting.lock();
-        if waiting.current.as_deref() == Some(self.name) {
-            waiting.current = None;
-        } else {
-            waiting.leave_queue(self.name);
-        }
-    }
-}
-
-impl Waiting {
-    fn leave_queue(&mut self, name: &str) {
-        if let Some(at) = self.queued.iter().position(|queued| queued == name) {
-            self.queued.remove(at);
-        }
-    }
-}
 
 impl Service {
     /// Trains an index and returns when queries use what was learned. An index too small to gain from it stays as it
@@ -167,15 +45,15 @@ impl Service {
     /// What is being trained.
     pub async fn training_status(&self, caller: &Caller) -> Result<TrainingStatus, ServiceError> {
         caller.require_admin()?;
-        let waiting = self.trainer.waiting.lock();
+        let (current, queued) = self.trainer.at_work();
         // Who was asked for twice is trained twice, and is one index.
-        let named: BTreeSet<&String> = waiting.current.iter().chain(&waiting.queued).collect();
+        let named: BTreeSet<&String> = current.iter().chain(&queued).collect();
         Ok(TrainingStatus {
             training: named.into_iter().cloned().collect(),
-            current: waiting.current.clone(),
-            queued: waiting.queued.clone(),
+            worker_running: current.is_some(),
             threshold: self.settings.auto_train_items.unwrap_or(0),
-            worker_running: waiting.current.is_some(),
+            current: current.clone(),
+            queued,
         })
     }
 
