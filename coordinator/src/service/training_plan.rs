@@ -26,9 +26,10 @@ const HELD_OUT_QUERIES: usize = 500;
 /// An index that has grown or shrunk by this much since its training or last revision wants to learn everything: twice or
 /// half as many clusters would suit it, and next to none would stay.
 const CHANGE: u64 = 4;
-/// One that has changed by so many hundredths wants some of its clusters revised.
+/// One that is at so many hundredths wants some of its clusters revised. One that has shrunk is looked through further without
+/// that, so there is less haste.
 const REVISION_GROWN: u64 = 150;
-const REVISION_SHRUNK: u64 = 67;
+const REVISION_SHRUNK: u64 = 40;
 /// Rows that an untrained generation takes middle and scale of its codes from.
 const CODES_SAMPLE_ROWS: usize = 4_096;
 
@@ -342,8 +343,8 @@ mod tests {
             (15_000, Some(Lesson::Revision)),
             (39_999, Some(Lesson::Revision)),
             (40_000, Some(Lesson::Clusters)),
-            (6_700, None),
-            (6_699, Some(Lesson::Revision)),
+            (4_000, None),
+            (3_999, Some(Lesson::Revision)),
             (2_501, Some(Lesson::Revision)),
             (2_500, Some(Lesson::Clusters)),
             (100, None),
