@@ -12,7 +12,7 @@ use super::session::LoadedModel;
 use super::training_plan::TrainingPlan;
 use super::{OpenIndex, Service, ServiceError};
 use crate::domain::{Command, IndexRecord, ModelRef};
-use sealdex_core::{BlockId, ClusterNo, ItemLabel, Op};
+use sealdex_core::{BlockId, ClusterNo, IndexId, ItemLabel, Op};
 use sealdex_crypto::random_16;
 use sealdex_index::dataplane::{ClusterRows, Fetched, Fields, FoldRequest, ShardError};
 use sealdex_index::model::Model;
@@ -272,6 +272,17 @@ impl Service {
         session.reads.settled().await;
         let settled = self.fanout.fellows.settle_requests(session.id).await;
         Ok(settled.map_err(|_| ShardError::Busy)?)
+    }
+
+    /// On behalf of another coordinator: waits until no request of an index is under way here that began with metadata before
+    /// these.
+    pub(crate) async fn settle_requests(&self, index: IndexId) -> Result<(), ServiceError> {
+        self.catalog.catch_up().await?;
+        if let Some(under_way) = self.custodian.under_way(index) {
+            under_way.writes.settled().await;
+            under_way.reads.settled().await;
+        }
+        Ok(())
     }
 
     async fn active_model(

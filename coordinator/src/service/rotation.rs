@@ -468,17 +468,6 @@ impl Service {
         settled.map_err(|unsettled| ServiceError::internal(unsettled.to_string()))
     }
 
-    /// On behalf of another coordinator: waits until no request of an index is under way here that began with metadata before
-    /// these.
-    pub(crate) async fn settle_requests(&self, index: IndexId) -> Result<(), ServiceError> {
-        self.catalog.catch_up().await?;
-        if let Some(under_way) = self.custodian.under_way(index) {
-            under_way.writes.settled().await;
-            under_way.reads.settled().await;
-        }
-        Ok(())
-    }
-
     /// On behalf of another coordinator: waits until nothing of an index is half way here, either its writes or, with `epochs`,
     /// whatever opened it before it reached them.
     pub(crate) async fn settle(&self, index: IndexId, epochs: Option<Epochs>) -> Result<(), ServiceError> {

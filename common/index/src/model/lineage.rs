@@ -4,7 +4,7 @@
 //! Rows on their way lie where an earlier model put them or where this one does, and no query may miss one. Where this
 //! model puts a row into a new cluster, whoever looks into any new cluster looks into all that rows come from. Where it
 //! puts a row into one that was there before, the cluster which the row leaves is no further away than that one, and is
-//! looked into by its distance.
+//! looked into by its distance. Who looks into all clusters looks into those too, however far away.
 
 use super::Centroids;
 use crate::layout::{LayoutError, Reader, put_varint};
@@ -91,12 +91,13 @@ impl Lineage {
 
 impl Moving {
     /// What else to look into, with its squared distance, for a query that looks into `found`, nearest first.
-    /// `first_leaving` is the place of the first cluster that takes no rows any more; `distance` tells how far away is one
-    /// that stays.
+    /// `everywhere` says that these are all that take rows, `first_leaving` is the place of the first cluster that takes none
+    /// any more, and `distance` tells how far away is one that stays.
     pub(super) fn sources(
         &self,
         prepared_query: &[f32],
         found: &[(f32, ClusterNo)],
+        everywhere: bool,
         first_leaving: u32,
         distance: impl Fn(ClusterNo) -> f32,
     ) -> Vec<(f32, ClusterNo)> {
@@ -105,7 +106,7 @@ impl Moving {
         let leaving = self.leaving.nearest(prepared_query, self.leaving.len());
         let mut sources: Vec<(f32, ClusterNo)> = leaving
             .into_iter()
-            .filter(|(away, _)| enters_new || *away <= last * ROUNDING)
+            .filter(|(away, _)| everywhere || enters_new || *away <= last * ROUNDING)
             .map(|(away, place)| (away, ClusterNo(first_leaving + place.0)))
             .collect();
         if enters_new {

@@ -186,8 +186,9 @@ impl Model {
         let mut nearest = self.centroids.nearest(prepared_query, n_probes);
         if let Some(moving) = &self.lineage.moving {
             let away = |cluster| crate::distance::squared(prepared_query, self.centroids.get(cluster));
+            let everywhere = nearest.len() == self.centroids.len();
             let first_leaving = self.stray_clusters().end;
-            nearest.extend(moving.sources(prepared_query, &nearest, first_leaving, away));
+            nearest.extend(moving.sources(prepared_query, &nearest, everywhere, first_leaving, away));
         }
         let nearest = nearest.into_iter().map(|(distance, cluster)| Probe {
             cluster,

@@ -179,6 +179,22 @@ fn clusters_that_are_nearly_empty_are_given_up_and_some_are_left() {
 }
 
 #[test]
+fn who_looks_everywhere_looks_into_what_is_given_up_too() {
+    let model = trained(20, 80, &rows(8, 20, 4_000, 0.0), 4_000);
+    let moving = model.begin(&Step {
+        leaving: (0..5).collect(),
+        centroids: Vec::new(),
+        reach: Vec::new(),
+    });
+    // As far from what is given up as from anything else, and nothing is new.
+    for away in [-900.0, 0.0, 900.0] {
+        let query = model.quantiser.prepare_all(&[away; 20]);
+        let probed = moving.route(&query, moving.clusters() as usize);
+        assert_eq!(probed.len(), moving.all_clusters() as usize, "from {away}");
+    }
+}
+
+#[test]
 fn a_revised_model_comes_back_the_same_whether_rows_are_moving_or_not() {
     let all = rows(6, 20, 3_000, 0.0);
     let model = trained(20, 20, &all[..20 * 1_000], 1_000);
